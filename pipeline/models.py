@@ -1,8 +1,8 @@
 """The values that flow from an id list to the rows, and the one function for ``normalized_score``.
 
-Everything here is frozen and knows no I/O. What the platform answers is held in msgspec Structs, because every score and
-clip of a night is decoded into one; everything else is a plain dataclass. A number keeps the type the platform sent (an
-int stays an int), so that a row repeats it exactly.
+Everything here is frozen and knows no I/O. What the platform answers is held in msgspec Structs, because every score
+and clip of a night is decoded into one; everything else is a plain dataclass. A number keeps the type the platform sent
+(an int stays an int), so that a row repeats it exactly.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Clip(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class DetailedScores(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Maximum and mean score of the returned clips (0 to 100), and the class's share of the video's scores (0 to 100)."""
+    """Maximum and mean score of the returned clips, and the class's share of the video's scores; each 0 to 100."""
 
     max_score: Number | None = None
     avg_score: Number | None = None
