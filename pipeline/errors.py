@@ -13,6 +13,7 @@
     │   ├── StorageError      74
     │   ├── QuotaReached      75
     │   └── Interrupted      130
+    ├── Drained                     the run is stopping: nothing new is sent, what is open stays open
     └── RequestFailed               one HTTP request brought no usable page
         ├── ResendFree              it was never executed: wait, send it again
         │   ├── CannotConnect
@@ -115,6 +116,10 @@ class Interrupted(StopRun):
     """Ctrl-C, SIGTERM or SIGHUP, after draining."""
 
     exit_code = 130
+
+
+class Drained(PipelineError):
+    """The run is stopping, and this request was not sent."""
 
 
 class RequestFailed(PipelineError):

@@ -285,6 +285,11 @@ def encode_page(answers: Sequence[bytes], info: PageInfo) -> bytes:
     )
 
 
+def encode_held(answers: Sequence[bytes]) -> bytes:
+    """Answers of one walk that outlive it, in the form of a page, so that ``decode_page`` reads them again."""
+    return msgspec.json.encode({"data": [msgspec.Raw(answer) for answer in answers]})
+
+
 def rfc3339(epoch_seconds: float) -> str:
     """Seconds since the epoch as the contract writes moments: UTC, whole seconds, ``Z``."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch_seconds))

@@ -1,0 +1,143 @@
+"""A chunk's life: its states, the one table of its moves, what is held of its answers, and how it ends.
+
+The ledger keeps these values and the worker decides about them; neither is needed to understand them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from pipeline.models import Failure, Video
+
+
+class VideoState(IntEnum):
+    """What is known of a video. Every one ends in one of the last three."""
+
+    OPEN = 0
+    SCORED = 1
+    NO_MATCH = 2
+    FAILED = 3
+
+
+class ChunkState(IntEnum):
+    """Where a chunk is in its life."""
+
+    PENDING = 0
+    IN_FLIGHT = 1
+    DONE = 2
+    REPLACED = 3
+
+
+MOVES = frozenset(
+    {
+        (ChunkState.PENDING, ChunkState.IN_FLIGHT),
+        (ChunkState.IN_FLIGHT, ChunkState.PENDING),
+        (ChunkState.IN_FLIGHT, ChunkState.DONE),
+        (ChunkState.IN_FLIGHT, ChunkState.REPLACED),
+        (ChunkState.DONE, ChunkState.REPLACED),  # retry: its failed videos move on to a child
+    }
+)
+
+
+class PostState(IntEnum):
+    """What became of a POST. Only INTENDED and UNKNOWN may have been billed without our holding an answer."""
+
+    INTENDED = 0
+    ANSWERED = 1
+    REFUSED = 2
+    UNKNOWN = 3
+    NOT_SENT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPage:
+    """A spooled page: its body as it came, and when (seconds since the epoch)."""
+
+    body: bytes
+    arrived_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class HeldWalk:
+    """What is held of one prompt group's answer for one chunk: pages, and how the walk stands."""
+
+    prompt_group: int
+    pages: tuple[HeldPage, ...]
+    next_token: str | None = None
+    expires_at: float | None = None
+    complete: bool = False
+    ended_short: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Videos that are posted together, and what is already held of their answers."""
+
+    number: int
+    videos: tuple[Video, ...]
+    reason: str
+    attempts: int = 0
+    shortfalls: int = 0
+    held: tuple[HeldWalk, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A part of a replaced chunk that goes on by itself, with the answers that it inherits."""
+
+    video_ids: tuple[str, ...]
+    reason: str
+    held: tuple[HeldWalk, ...] = ()
+    shortfalls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Bytes of one row file that one chunk wrote."""
+
+    file: int
+    offset: int
+    length: int
+    crc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a chunk ends: its videos' states, and the children that take over the rest."""
+
+    chunk: int
+    scored: tuple[str, ...] = ()
+    no_match: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    children: tuple[Child, ...] = ()
+    attempts: int = 0
+    settled_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What reading the input brought: ids read, ids taken twice, ids new to the run, ids gone from the input."""
+
+    read: int
+    duplicates: int
+    added: int
+    gone: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How the run stands. ``posts`` counts by (reason, state)."""
+
+    videos: Mapping[VideoState, int]
+    chunks: Mapping[ChunkState, int]
+    posts: Mapping[tuple[str, PostState], int]
+    failures: Mapping[str, int]
+    seconds: float
+    unknown_durations: int
+
+    @property
+    def open_chunks(self) -> int:
+        """Chunks that are not at their end."""
+        return self.chunks[ChunkState.PENDING] + self.chunks[ChunkState.IN_FLIGHT]

@@ -1,0 +1,290 @@
+"""The command line: parse, call, print, exit. What a command does is in the module that it calls.
+
+Modules are imported inside the commands, so that ``--help`` and a typing mistake are answered at once. What was asked
+for goes to stdout, all else to stderr.
+"""
+
+# ruff: noqa: PLC0415 - see above
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline import __version__
+from pipeline.errors import Interrupted, StopRun
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.run import Order
+
+_PATH = click.Path(path_type=Path)
+_json = click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object on stdout.")
+_set = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a config key; may be repeated.")
+_quiet = click.option("--quiet", "-q", is_flag=True, help="Only errors on stderr.")
+_log_level = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Which events go to run.log.",
+)
+
+
+def main() -> None:
+    """Run the command line; every error of ours is a line, and an exit code."""
+    if sys.platform == "win32":
+        sys.exit("bulk-classify runs on Linux and macOS; on Windows, use WSL")
+    try:
+        _commands.main(standalone_mode=False, prog_name="bulk-classify")
+    except click.Abort:
+        sys.exit(Interrupted.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except StopRun as error:
+        for line in str(error).splitlines():
+            click.echo(f"error: {line}", err=True)
+        sys.exit(error.exit_code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def _commands() -> None:
+    """Classify thousands of indexed videos: few requests, exact pace, nothing lost, nothing paid for twice.
+
+    \b
+    Exit codes: 0 all videos answered   3 some failed      69 platform down
+                2 usage, config, input  4 key refused      73 run held by another process
+               75 quota or budget used  74 disk or file   130 stopped by a signal
+                1 a bug, or verify found a difference
+    """
+
+
+# --------------------------------------------------------------------------------------------------------------- runs
+
+
+@_commands.command()
+@click.argument("config", type=_PATH)
+@click.option("--ids", multiple=True, metavar="FILE", help="An id list, or - for stdin; in place of input.ids.")
+@click.option("--out", metavar="DIR", help="The run directory; in place of output.dir.")
+@click.option("--api-url", metavar="URL", help='The platform\'s base URL, or "embedded"; in place of api.url.')
+@_set
+@_quiet
+@_log_level
+@_json
+def run(config: Path, ids: Sequence[str], out: str | None, api_url: str | None, **options: Any) -> None:
+    """Classify every video that CONFIG names, or go on where an earlier run of the same job stopped."""
+    from pipeline.config import load
+
+    flags = _settings(options["settings"]) | {"--ids": list(ids) or None, "--out": out, "--api-url": api_url}
+    loaded = load(config, flags=flags, environment=_environment())
+    _run(loaded.config, Path(loaded.config.output.dir), read_input=True, options=options)
+
+
+@_commands.command()
+@click.argument("directory", type=_PATH)
+@_set
+@_quiet
+@_log_level
+@_json
+def resume(directory: Path, **options: Any) -> None:
+    """Go on with the run in DIRECTORY, from its own frozen config; --set may change its limits."""
+    from pipeline.config import freeze, thaw
+    from pipeline.manifest import read_manifest
+
+    stored = read_manifest(directory).config
+    _run(thaw(freeze(stored), flags=_settings(options["settings"])), directory, read_input=False, options=options)
+
+
+def _run(config: Config, folder: Path, *, read_input: bool, options: dict[str, Any]) -> None:
+    import anyio
+
+    from pipeline import run as runs
+    from pipeline.config import warnings_of
+    from pipeline.status import lines_of, status_of
+
+    order = _order(config, folder, read_input=read_input, options=options)
+    for warning in warnings_of(config):
+        order.console.say(f"warning: {warning}")
+    outcome = anyio.run(runs.run, order)
+    status = status_of(folder)
+    if options["as_json"]:
+        _print_json(status)
+    for line in lines_of(status):
+        order.console.say(line)
+    if outcome.stopped is not None:
+        click.echo(f"error: {outcome.stopped}", err=True)
+        click.echo(f"next: {status.next_command}", err=True)
+    sys.exit(outcome.exit_code)
+
+
+def _order(config: Config, folder: Path, *, read_input: bool, options: dict[str, Any]) -> Order:
+    from platformdirs import user_cache_path
+
+    from pipeline.config import api_key
+    from pipeline.progress import Console
+    from pipeline.run import Order
+
+    return Order(
+        config,
+        folder,
+        api_key(config.api, _environment()),
+        Console(sys.stderr, quiet=options["quiet"]),
+        sys.stdin.buffer,
+        user_cache_path("bulk-classify"),
+        read_input,
+        options["log_level"],
+    )
+
+
+@_commands.command()
+@click.argument("directory", type=_PATH)
+@_json
+def status(directory: Path, as_json: bool) -> None:
+    """Tell how the run in DIRECTORY stands, also while it goes on."""
+    from pipeline.status import lines_of, status_of
+
+    _tell(status_of(directory), lines_of, as_json=as_json)
+
+
+@_commands.command()
+@click.argument("directory", type=_PATH)
+@_json
+def verify(directory: Path, as_json: bool) -> None:
+    """Prove that input, ledger and files in DIRECTORY agree; exit 1 and a list where they do not."""
+    from pipeline.verify import lines_of
+    from pipeline.verify import verify as verified
+
+    report = verified(directory)
+    _tell(report, lines_of, as_json=as_json)
+    if report.found:
+        sys.exit(1)
+
+
+# ------------------------------------------------------------------------------------------------------------- config
+
+
+@_commands.group()
+def config() -> None:
+    """Check a config file."""
+
+
+@config.command()
+@click.argument("config", type=_PATH)
+@_set
+@_json
+def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
+    """Validate CONFIG, and print every key's value and where it comes from."""
+    from pipeline.config import load, warnings_of
+    from pipeline.config_keys import effective
+
+    loaded = load(config, flags=_settings(settings), environment=_environment())
+    facts = {
+        key: {"value": value, "origin": loaded.origins.get(key, "default")}
+        for key, value in effective(loaded.config).items()
+    }
+    _tell(
+        facts,
+        lambda _: [f"{key} = {fact['value']!r}  ({fact['origin']})" for key, fact in facts.items()],
+        as_json=as_json,
+    )
+    for warning in warnings_of(loaded.config):
+        click.echo(f"warning: {warning}", err=True)
+
+
+# -------------------------------------------------------------------------------------------------- the local platform
+
+
+@_commands.command()
+@click.option("--index", type=_PATH, help="The index file; without it the quickstart index.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8088, show_default=True, help="The port to listen on; 0 takes a free one.")
+@click.option("--tariff", default="none", show_default=True, help="The limits to enforce.")
+@click.option("--page-ttl", default=600.0, show_default=True, help="Seconds that a page token lives.")
+@click.option("--latency", default=0.0, show_default=True, help="Seconds by which every answer is late.")
+def serve(index: Path | None, host: str, port: int, tariff: str, page_ttl: float, latency: float) -> None:
+    """Serve the local platform: the classify contract, answered from an index on this machine.
+
+    The key it asks for is that of BULK_CLASSIFY_PLATFORM_KEY; without one, any key passes, on loopback only.
+    """
+    import anyio
+
+    from pipeline.platform.serve import serve_forever
+    from pipeline.platform.server import Settings
+
+    key = _environment().get("BULK_CLASSIFY_PLATFORM_KEY")
+    settings = Settings(tariff, page_ttl, key or None, latency)
+
+    def announce(url: str) -> None:
+        click.echo(f"serving {url} (Ctrl-C ends it)", err=True)
+
+    anyio.run(serve_forever, index or _quickstart(), settings, host, port, announce)
+
+
+@_commands.group()
+def index() -> None:
+    """Make and look at an index of the local platform."""
+
+
+@index.command()
+@click.argument("file", type=_PATH)
+@click.option("--name", default="index", show_default=True, help="What the index is called.")
+@click.option("--texts", type=_PATH, help="Captions and spoken lines of videos, NDJSON, to fill it with.")
+def create(file: Path, name: str, texts: Path | None) -> None:
+    """Make an index FILE, empty or from texts."""
+    from pipeline.platform.texts import create_index
+
+    click.echo(create_index(file, name, texts))
+
+
+@index.command()
+@click.argument("file", type=_PATH, required=False)
+@_json
+def info(file: Path | None, as_json: bool) -> None:
+    """Tell what is in an index FILE; without one, in the quickstart index."""
+    from pipeline.platform.texts import index_info
+
+    facts = index_info(file or _quickstart())
+    _tell(facts, lambda _: [f"{name}: {value}" for name, value in facts.items()], as_json=as_json)
+
+
+# -------------------------------------------------------------------------------------------------------------- pieces
+
+
+def _quickstart() -> Path:
+    from platformdirs import user_cache_path
+
+    from pipeline.platform.quickstart import quickstart_index
+
+    return quickstart_index(user_cache_path("bulk-classify"))
+
+
+def _settings(settings: Iterable[str]) -> dict[str, object]:
+    from pipeline.config import parse_set
+
+    return dict(parse_set(text) for text in settings)
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    return dict(os.environ)
+
+
+def _tell(facts: Any, lines_of: Callable[[Any], Sequence[str]], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(facts)
+    else:
+        for line in lines_of(facts):
+            click.echo(line)
+
+
+def _print_json(facts: object) -> None:
+    import orjson
+
+    click.echo(orjson.dumps(facts, default=str, option=orjson.OPT_INDENT_2).decode())

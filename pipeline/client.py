@@ -1,0 +1,131 @@
+"""The contract's calls: each returns a typed page or raises a typed error.
+
+An answer that is no page is told apart by its status first and by the platform's own code and words second, in one
+place. What is to be done about it is not decided here: the error's base class names the reaction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote
+
+from pipeline import wire
+from pipeline.errors import (
+    AnswerUnusable,
+    Bisect,
+    EndpointGone,
+    GatewayFailed,
+    KeyRefused,
+    Overloaded,
+    PipelineError,
+    RateLimited,
+    Repack,
+    RequestRefused,
+    RestartWalk,
+)
+from pipeline.models import Page, Video
+from pipeline.pacing import Quota, quota_of, retry_after_seconds
+from pipeline.transport import Response, Transport
+
+_MAX_TOKEN_LENGTH = 4096
+_LISTING_PAGE_LIMIT = 50
+_LONGEST_MESSAGE = 500
+
+GONE = (
+    "the platform no longer has this endpoint: classify was removed with version 1.3. The local platform can take its "
+    'place: see docs/local-platform.md, or set api.url = "embedded"'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A page, its bytes, and the quota that the platform told with it (None where it told none)."""
+
+    page: Page
+    body: bytes = field(repr=False)
+    quota: Quota | None
+
+
+class Client:
+    """Speaks to one platform through one transport.
+
+    ``score_source`` is what scores are said to come from when the platform does not say it itself; ``secret`` is the
+    API key, struck out of whatever the platform says; ``clock`` gives seconds since the epoch.
+    """
+
+    def __init__(self, transport: Transport, *, score_source: str, secret: str, clock: Callable[[], float]) -> None:
+        self._transport = transport
+        self._secret = secret
+        self._score_source = score_source
+        self._clock = clock
+
+    async def classify(self, request: wire.ClassifyRequest) -> Answer:
+        """POST one request; page 1 of its walk. Raises a ``RequestFailed`` or a ``StopRun``."""
+        path = "/classify" if request.index_id is None else "/classify/bulk"
+        return self._answer(await self._transport.exchange("POST", path, wire.encode_classify(request)), of_token=False)
+
+    async def page(self, token: str) -> Answer:
+        """GET another page of a walk. Raises as ``classify`` does, and ``AnswerUnusable`` for an unsafe token."""
+        if len(token) > _MAX_TOKEN_LENGTH or not token.isprintable() or token in {".", ".."}:
+            raise AnswerUnusable("the platform sent a page token that cannot be part of a URL", code="unusable_token")
+        return self._answer(await self._transport.exchange("GET", f"/classify/{quote(token, safe='')}"), of_token=True)
+
+    async def index_videos(self, index_id: str) -> AsyncIterator[tuple[Video, ...]]:
+        """Every video of an index, a page at a time, in the platform's order. Raises as ``classify`` does."""
+        page = total = 1
+        while page <= total:
+            path = f"/indexes/{quote(index_id, safe='')}/videos?page={page}&page_limit={_LISTING_PAGE_LIMIT}"
+            response = await self._transport.exchange("GET", path)
+            if response.status != 200:
+                raise self._failure(response, of_token=False)
+            listed = wire.decode_video_list(response.body)
+            yield listed.videos
+            page, total = page + 1, listed.total_pages
+
+    def _answer(self, response: Response, *, of_token: bool) -> Answer:
+        if not 200 <= response.status < 300:
+            raise self._failure(response, of_token=of_token)
+        page = wire.decode_page(response.body)
+        source = response.headers.get(wire.SCORE_SOURCE_HEADER) or self._score_source
+        return Answer(replace(page, score_source=source), response.body, quota_of(response.headers))
+
+    def _failure(self, response: Response, *, of_token: bool) -> PipelineError:
+        code, message = wire.decode_error(response.body)
+        status = response.status
+        said = f"{code}: {message}" if code else message
+        said = "".join(letter if letter.isprintable() else " " for letter in said.replace(self._secret, "[key]"))
+        told = f"HTTP {status}" + (f" ({said[:_LONGEST_MESSAGE]})" if said else "")
+        if status in {401, 403}:
+            return KeyRefused(f"the platform refuses the API key: {told}. Check the key, or who owns these videos")
+        if of_token and 400 <= status < 500 and status not in _BY_STATUS:
+            return RestartWalk(told, code=code, http_status=status)
+        if status == 410 or code == "api_upgrade_required" or (status == 404 and code != "resource_not_exist"):
+            return EndpointGone(f"{GONE} ({told})")
+        if 300 <= status < 400:
+            return AnswerUnusable(f"{told}: redirects are not followed", code="redirected", http_status=status)
+        kind = _BY_STATUS.get(status) or (Overloaded if status >= 500 else _refusal_of(code, message))
+        wait = retry_after_seconds(response.headers, now=self._clock())
+        return kind(told, code=code, http_status=status, retry_after_seconds=wait)
+
+
+_BY_STATUS: dict[int, type[Overloaded | RateLimited | GatewayFailed | Repack]] = {
+    408: Overloaded,
+    413: Repack,
+    425: Overloaded,
+    429: RateLimited,
+    502: GatewayFailed,
+    504: GatewayFailed,
+}
+# The vendor's words: "The total duration(seconds) 37600 of videos exceeds the limit."
+_TOO_LONG = re.compile(r"total duration.*exceed", re.IGNORECASE)
+_ABOUT_VIDEOS = re.compile(r"\bvideos?(_ids?)?\b", re.IGNORECASE)
+
+
+def _refusal_of(code: str, message: str) -> type[Repack | Bisect]:
+    if _TOO_LONG.search(message):
+        return Repack
+    if code == "resource_not_exist" or _ABOUT_VIDEOS.search(message):
+        return Bisect
+    return RequestRefused

@@ -1,0 +1,88 @@
+"""Reading the input into the ledger: every id checked, every chunk packed, in one transaction before the first POST.
+
+So bad lines, the plan and its cost are known before anything is paid, and a kill before that leaves an empty run. The
+input is read again at each start: ids that are new are taken in and packed, ids that are gone stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from anyio.from_thread import run as run_in_loop
+from anyio.to_thread import run_sync
+
+from pipeline.chunks import Intake
+from pipeline.client import Client
+from pipeline.config import Config
+from pipeline.errors import InputError, JobRefused, RequestFailed
+from pipeline.ids import expand, read_videos
+from pipeline.ledger import Ledger
+from pipeline.models import Video
+from pipeline.packing import Packer
+
+INPUT_FINGERPRINT = "input_fingerprint"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Where the ids come from: files (and standard input), an index of the platform, or both."""
+
+    config: Config
+    stdin: BinaryIO
+    on_skipped: Callable[[str], None]
+
+
+async def take_in(given: Input, ledger: Ledger, client: Client) -> Intake:
+    """Read the whole input into the ledger. Raises ``InputError``, after which the ledger is as it was."""
+    index_id = given.config.input.index_id
+    listing = _pulled(client.index_videos(index_id), index_id) if index_id else iter(())
+    return await run_sync(_take_in, given, ledger, listing)
+
+
+def _take_in(given: Input, ledger: Ledger, listing: Iterator[Video]) -> Intake:
+    config = given.config
+    digest = hashlib.sha256()
+    with ledger.atomic():
+        if config.input.ids:
+            files = expand(config.input.ids, Path.cwd())
+            videos = read_videos(
+                files, on_bad_line=config.input.on_bad_line, on_skipped=given.on_skipped, stdin=given.stdin
+            )
+            intake = ledger.take_in(_hashed(videos, digest.update))
+            ledger.learn_durations(listing)
+        else:
+            intake = ledger.take_in(_hashed(listing, digest.update))
+        if not intake.read:
+            raise InputError(["the input holds no video id"])
+        ledger.remember(INPUT_FINGERPRINT, digest.hexdigest())
+        ledger.pack(
+            Packer(
+                max_videos=config.limits.max_videos_per_post,
+                videos_of_unknown_duration=config.limits.default_videos_per_post,
+                first_chunk=ledger.next_chunk_number(),
+            )
+        )
+    return intake
+
+
+def _hashed(videos: Iterable[Video], update: Callable[[bytes], None]) -> Iterator[Video]:
+    for video in videos:
+        update(video.video_id.encode() + b"\n")
+        yield video
+
+
+def _pulled(pages: AsyncIterator[tuple[Video, ...]], index_id: str) -> Iterator[Video]:
+    """An index's videos for the thread that takes them in, each page fetched in the event loop when its turn comes."""
+    while (page := run_in_loop(_next_page, pages, index_id)) is not None:
+        yield from page
+
+
+async def _next_page(pages: AsyncIterator[tuple[Video, ...]], index_id: str) -> tuple[Video, ...] | None:
+    try:
+        return await anext(pages, None)
+    except RequestFailed as error:
+        raise JobRefused(f"the index {index_id!r} cannot be listed: {error}") from error

@@ -1,0 +1,540 @@
+"""The run's state, in one SQLite file: every video, every chunk's life, every POST, and what the row files hold.
+
+The ledger is the judge: a row counts only once the ledger says so, and what it does not say did not happen. Rules:
+
+- Every change happens inside ``atomic()``, so a kill leaves the state before or the state after, never one between.
+- A chunk moves as ``chunks.MOVES`` says and no other way. Repacking, bisecting, posting again and retrying do not
+  change a chunk: they replace it by children in one transaction, and the children inherit the answers that are held.
+- Chunks are numbered upwards, and children come after their parents; so one pass over rising numbers meets every chunk.
+- ``synchronous=FULL`` in WAL mode: what ``atomic()`` has left behind survives a power cut.
+
+Not safe for threads by itself: one caller at a time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from pipeline.chunks import (
+    MOVES,
+    Child,
+    Chunk,
+    ChunkState,
+    Counts,
+    HeldPage,
+    HeldWalk,
+    Intake,
+    PostState,
+    Segment,
+    Settlement,
+    VideoState,
+)
+from pipeline.errors import StorageError
+from pipeline.models import Video
+from pipeline.pacing import Window
+from pipeline.rows import ROW_FILES, FailureRow
+from pipeline.rundir import create_private
+
+_APPLICATION_ID = 0x62636C31  # "bcl1"
+_SCHEMA_VERSION = 1
+_SLICE = 10_000  # rows held in memory while a million ids are taken in
+
+
+_SCHEMA = """
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE video (
+    video INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    duration REAL,                      -- seconds, NULL where unknown
+    state INTEGER NOT NULL DEFAULT 0,   -- VideoState
+    chunk INTEGER                       -- the chunk that has it, or that settled it
+);
+CREATE INDEX video_of_chunk ON video (chunk);
+CREATE TABLE failure (
+    video INTEGER PRIMARY KEY REFERENCES video,
+    code TEXT NOT NULL,
+    message TEXT NOT NULL,
+    http_status INTEGER,
+    retryable INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    failed_at TEXT NOT NULL
+);
+CREATE TABLE chunk (
+    chunk INTEGER PRIMARY KEY,
+    state INTEGER NOT NULL DEFAULT 0,   -- ChunkState
+    parent INTEGER REFERENCES chunk,
+    reason TEXT NOT NULL,               -- why its first POST is sent
+    attempts INTEGER NOT NULL DEFAULT 0,
+    shortfalls INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX chunk_open ON chunk (chunk) WHERE state < 2;
+CREATE TABLE post (
+    post INTEGER PRIMARY KEY,
+    chunk INTEGER NOT NULL REFERENCES chunk,
+    prompt_group INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    state INTEGER NOT NULL DEFAULT 0,   -- PostState
+    billed INTEGER,                     -- 1 yes, 0 no, NULL unknown
+    intended_at REAL NOT NULL,          -- seconds since the epoch
+    http_status INTEGER
+);
+CREATE INDEX post_open ON post (post) WHERE state = 0;
+CREATE TABLE walk (
+    walk INTEGER PRIMARY KEY,
+    chunk INTEGER NOT NULL REFERENCES chunk,
+    prompt_group INTEGER NOT NULL,
+    next_token TEXT,
+    expires_at REAL,
+    ended INTEGER NOT NULL              -- 0 goes on, 1 complete, 2 ended with fewer videos than it promised
+);
+CREATE INDEX walk_of_chunk ON walk (chunk);
+CREATE TABLE page (
+    page INTEGER PRIMARY KEY,
+    walk INTEGER NOT NULL REFERENCES walk,
+    arrived_at REAL NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX page_of_walk ON page (walk);
+CREATE TABLE window (one INTEGER PRIMARY KEY CHECK (one = 1), used INTEGER NOT NULL, resets_at REAL NOT NULL);
+CREATE TABLE file (file INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, length INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE segment (
+    segment INTEGER PRIMARY KEY,
+    file INTEGER NOT NULL REFERENCES file,
+    chunk INTEGER NOT NULL REFERENCES chunk,
+    offset INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    crc INTEGER NOT NULL
+);
+"""
+
+
+class Packer(Protocol):
+    """Whatever decides which chunk the next video goes to."""
+
+    def place(self, duration_seconds: float | None) -> int:
+        """The number of the chunk for a video of this duration."""
+
+
+class Ledger:
+    """The open ledger of one run directory. Raises ``StorageError`` for whatever SQLite cannot do."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        with _translated(path):
+            mode = "ro" if read_only else "rw"
+            if not read_only:
+                create_private(path)
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare(read_only=read_only)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _prepare(self, *, read_only: bool) -> None:
+        run = self._connection.execute
+        run("PRAGMA busy_timeout = 10000")
+        run("PRAGMA foreign_keys = OFF")  # the references are for the reader; the code keeps them
+        (application,) = run("PRAGMA application_id").fetchone()
+        (version,) = run("PRAGMA user_version").fetchone()
+        if application == version == 0 and not read_only and not run("SELECT 1 FROM sqlite_schema").fetchone():
+            self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN; {_SCHEMA}")
+            self._connection.executemany("INSERT INTO file (file, name) VALUES (?, ?)", enumerate(ROW_FILES))
+            run(f"PRAGMA application_id = {_APPLICATION_ID}")
+            run(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+            run("COMMIT")
+        elif application != _APPLICATION_ID:
+            raise StorageError(f"{self.path}: not a ledger of bulk-classify")
+        elif version != _SCHEMA_VERSION:
+            raise StorageError(f"{self.path}: written by another version (format {version}, not {_SCHEMA_VERSION})")
+        run("PRAGMA synchronous = FULL")
+        run("PRAGMA fullfsync = ON")  # macOS: without it a sync stops at the drive's cache
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; what was committed stays."""
+        with _translated(self.path):
+            self._connection.close()
+
+    @contextmanager
+    def atomic(self) -> Iterator[None]:
+        """All changes inside become durable together when the context ends, or none of them where it raises."""
+        with _translated(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All queries inside see one state, whatever another process commits meanwhile."""
+        with _translated(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    # ------------------------------------------------------------------------------------------------------- facts
+
+    def fact(self, name: str) -> str | None:
+        """A remembered fact of the whole run, such as its score source."""
+        row = self._one("SELECT value FROM fact WHERE name = ?", name)
+        return None if row is None else str(row[0])
+
+    def remember(self, name: str, value: str) -> None:
+        """Set a fact."""
+        self._run("INSERT INTO fact VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", name, value)
+
+    # ------------------------------------------------------------------------------------------------------ intake
+
+    def take_in(self, videos: Iterable[Video]) -> Intake:
+        """Add the videos that are new, in input order. A known one keeps all but learns a duration that was unknown."""
+        self._run("CREATE TEMP TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._run("DELETE FROM seen")
+        read = 0
+        before = self._count("SELECT count(*) FROM video")
+        remaining = iter(videos)
+        while some := [(one.video_id, one.duration_seconds) for one in islice(remaining, _SLICE)]:
+            read += len(some)
+            self._many("INSERT OR IGNORE INTO temp.seen VALUES (?)", ((video_id,) for video_id, _ in some))
+            self._many(
+                "INSERT INTO video (id, duration) VALUES (?, ?) ON CONFLICT DO UPDATE "
+                "SET duration = excluded.duration WHERE video.duration IS NULL AND video.chunk IS NULL",
+                some,
+            )
+        distinct = self._count("SELECT count(*) FROM temp.seen")
+        total = self._count("SELECT count(*) FROM video")
+        self._run("DELETE FROM seen")
+        return Intake(read, read - distinct, total - before, total - distinct)
+
+    def learn_durations(self, videos: Iterable[Video]) -> None:
+        """Fill in the durations of videos that have none and are not packed yet; others are left as they are."""
+        self._many(
+            "UPDATE video SET duration = ? WHERE id = ? AND duration IS NULL AND chunk IS NULL",
+            ((one.duration_seconds, one.video_id) for one in videos),
+        )
+
+    def pack(self, packer: Packer) -> None:
+        """Give every video that has no chunk one, as the packer says, and make those chunks."""
+        last = 0
+        first_chunk = self.next_chunk_number()
+        highest = first_chunk - 1
+        while some := self._all(
+            "SELECT video, duration FROM video WHERE chunk IS NULL AND video > ? ORDER BY video LIMIT ?", last, _SLICE
+        ):
+            last = some[-1][0]
+            placed = [(packer.place(duration), video) for video, duration in some]
+            highest = max(highest, *(chunk for chunk, _ in placed))
+            self._many("UPDATE video SET chunk = ? WHERE video = ?", placed)
+        self._many(
+            "INSERT INTO chunk (chunk, reason) VALUES (?, 'first')", ((n,) for n in range(first_chunk, highest + 1))
+        )
+
+    def next_chunk_number(self) -> int:
+        """The number that the next chunk will have; from 1 upwards."""
+        return self._count("SELECT coalesce(max(chunk), 0) + 1 FROM chunk")
+
+    # ------------------------------------------------------------------------------------------------------ chunks
+
+    def recover(self) -> None:
+        """After any stop: chunks in flight are pending again, and POSTs whose fate nobody wrote down are unknown."""
+        self._run("UPDATE chunk SET state = ? WHERE state = ?", ChunkState.PENDING, ChunkState.IN_FLIGHT)
+        self._run("UPDATE post SET state = ? WHERE state = ?", PostState.UNKNOWN, PostState.INTENDED)
+
+    def pending_after(self, number: int, limit: int) -> list[Chunk]:
+        """The next pending chunks, whole, in the order of their numbers."""
+        rows = self._all(  # "state < 2" is what makes SQLite use the small index of open chunks
+            "SELECT chunk, reason, attempts, shortfalls FROM chunk WHERE state = 0 AND state < 2 AND chunk > ? "
+            "ORDER BY chunk LIMIT ?",
+            number,
+            limit,
+        )
+        return [
+            Chunk(chunk, self._open_videos(chunk), reason, attempts, shortfalls, self._held(chunk))
+            for chunk, reason, attempts, shortfalls in rows
+        ]
+
+    def _open_videos(self, chunk: int) -> tuple[Video, ...]:
+        rows = self._all("SELECT id, duration FROM video WHERE chunk = ? AND state = 0 ORDER BY video", chunk)
+        return tuple(Video(video_id, duration) for video_id, duration in rows)
+
+    def _held(self, chunk: int) -> tuple[HeldWalk, ...]:
+        rows = self._all(
+            "SELECT walk, prompt_group, next_token, expires_at, ended FROM walk WHERE chunk = ? ORDER BY walk", chunk
+        )
+        return tuple(
+            HeldWalk(group, self._pages(walk), token, expires_at, ended == 1, ended == 2)
+            for walk, group, token, expires_at, ended in rows
+        )
+
+    def _pages(self, walk: int) -> tuple[HeldPage, ...]:
+        rows = self._all("SELECT body, arrived_at FROM page WHERE walk = ? ORDER BY page", walk)
+        return tuple(HeldPage(body, arrived_at) for body, arrived_at in rows)
+
+    def move(self, chunk: int, state: ChunkState) -> None:
+        """Move a chunk on. Raises ``ValueError`` for a move that its life does not allow: a bug."""
+        row = self._one("SELECT state FROM chunk WHERE chunk = ?", chunk)
+        present = ChunkState(row[0]) if row else None
+        if present == state:
+            return
+        if (present, state) not in MOVES:
+            raise ValueError(f"chunk {chunk} cannot go from {present!r} to {state!r}")
+        self._run("UPDATE chunk SET state = ? WHERE chunk = ?", state, chunk)
+
+    # ------------------------------------------------------------------------------------------------------- posts
+
+    def intend_post(
+        self, chunk: int, prompt_group: int, reason: str, *, intended_at: float, window: Window | None
+    ) -> int:
+        """Write down that a POST is about to leave; its number."""
+        self.move(chunk, ChunkState.IN_FLIGHT)
+        if window is not None:
+            self.remember_window(window)
+        return self._insert(
+            "INSERT INTO post (chunk, prompt_group, reason, intended_at) VALUES (?, ?, ?, ?)",
+            chunk,
+            prompt_group,
+            reason,
+            intended_at,
+        )
+
+    def end_post(self, post: int, state: PostState, *, billed: bool | None, http_status: int | None = None) -> None:
+        """Write down what became of a POST; ``billed`` is None where nobody knows."""
+        self._run(
+            "UPDATE post SET state = ?, billed = ?, http_status = ? WHERE post = ?", state, billed, http_status, post
+        )
+
+    def remember_window(self, window: Window) -> None:
+        """Keep what is used of the quota's window."""
+        self._run(
+            "INSERT INTO window VALUES (1, ?, ?) ON CONFLICT DO UPDATE "
+            "SET used = excluded.used, resets_at = excluded.resets_at",
+            window.used,
+            window.resets_at,
+        )
+
+    def window(self) -> Window | None:
+        """What was used of the quota's window when it was last written down."""
+        row = self._one("SELECT used, resets_at FROM window")
+        return None if row is None else Window(*row)
+
+    # ------------------------------------------------------------------------------------------------------- spool
+
+    def spool(self, chunk: int, walk: HeldWalk, *, begins: bool) -> None:
+        """Keep a page as it arrived (``walk.pages`` has just this one), and how its walk stands.
+
+        ``begins``: the page is the first of a new walk; else it belongs to the newest walk of its chunk and group.
+        """
+        number = (
+            self._insert_walk(chunk, walk)
+            if begins
+            else self._count(
+                "SELECT max(walk) FROM walk WHERE chunk = ? AND prompt_group = ?", chunk, walk.prompt_group
+            )
+        )
+        self._run(
+            "UPDATE walk SET next_token = ?, expires_at = ?, ended = ? WHERE walk = ?",
+            walk.next_token,
+            walk.expires_at,
+            _ended(walk),
+            number,
+        )
+        self._insert_page(number, walk.pages[-1])
+
+    def _insert_walk(self, chunk: int, walk: HeldWalk) -> int:
+        return self._insert(
+            "INSERT INTO walk (chunk, prompt_group, next_token, expires_at, ended) VALUES (?, ?, ?, ?, ?)",
+            chunk,
+            walk.prompt_group,
+            walk.next_token,
+            walk.expires_at,
+            _ended(walk),
+        )
+
+    def _insert_page(self, walk: int, page: HeldPage) -> None:
+        self._run("INSERT INTO page (walk, arrived_at, body) VALUES (?, ?, ?)", walk, page.arrived_at, page.body)
+
+    def _drop_spool(self, chunk: int) -> None:
+        self._run("DELETE FROM page WHERE walk IN (SELECT walk FROM walk WHERE chunk = ?)", chunk)
+        self._run("DELETE FROM walk WHERE chunk = ?", chunk)
+
+    # ------------------------------------------------------------------------------------------------------ commit
+
+    def settle(self, settlement: Settlement, segments: Sequence[Segment]) -> None:
+        """End a chunk: its videos' states, its segments and the files' new lengths, its children, its spool gone."""
+        chunk = settlement.chunk
+        self._set_states(VideoState.SCORED, settlement.scored)
+        self._set_states(VideoState.NO_MATCH, settlement.no_match)
+        self._set_failures(settlement)
+        for segment in segments:
+            self._run(
+                "INSERT INTO segment (file, chunk, offset, length, crc) VALUES (?, ?, ?, ?, ?)",
+                segment.file,
+                chunk,
+                segment.offset,
+                segment.length,
+                segment.crc,
+            )
+            self._run("UPDATE file SET length = ? WHERE file = ?", segment.offset + segment.length, segment.file)
+        self._drop_spool(chunk)
+        for child in settlement.children:
+            self._add_child(chunk, child)
+        self._run("UPDATE chunk SET attempts = ? WHERE chunk = ?", settlement.attempts, chunk)
+        self.move(chunk, ChunkState.IN_FLIGHT)
+        self.move(chunk, ChunkState.REPLACED if settlement.children else ChunkState.DONE)
+
+    def _set_states(self, state: VideoState, video_ids: Iterable[str]) -> None:
+        self._many("UPDATE video SET state = ? WHERE id = ?", ((state, one) for one in video_ids))
+
+    def _set_failures(self, settlement: Settlement) -> None:
+        self._set_states(VideoState.FAILED, (failure.video_id for failure in settlement.failures))
+        self._many(
+            "INSERT OR REPLACE INTO failure SELECT video, ?, ?, ?, ?, ?, ? FROM video WHERE id = ?",
+            (
+                (
+                    failure.code,
+                    failure.message,
+                    failure.http_status,
+                    failure.retryable,
+                    settlement.attempts,
+                    settlement.settled_at,
+                    failure.video_id,
+                )
+                for failure in settlement.failures
+            ),
+        )
+
+    def _add_child(self, parent: int, child: Child) -> None:
+        number = self.next_chunk_number()
+        self._run(
+            "INSERT INTO chunk (chunk, parent, reason, shortfalls) VALUES (?, ?, ?, ?)",
+            number,
+            parent,
+            child.reason,
+            child.shortfalls,
+        )
+        self._many("UPDATE video SET chunk = ? WHERE id = ?", ((number, one) for one in child.video_ids))
+        for walk in child.held:
+            inherited = self._insert_walk(number, walk)
+            for page in walk.pages:
+                self._insert_page(inherited, page)
+
+    def file_lengths(self) -> list[int]:
+        """The committed length of each of ``ROW_FILES``, in bytes."""
+        return [length for (length,) in self._all("SELECT length FROM file ORDER BY file")]
+
+    def segments(self) -> Iterator[tuple[int, Segment]]:
+        """Every segment with its chunk, in the order in which they were committed."""
+        for chunk, *segment in self._each("SELECT chunk, file, offset, length, crc FROM segment ORDER BY segment"):
+            yield chunk, Segment(*segment)
+
+    # ------------------------------------------------------------------------------------------------------- facts
+
+    def posts_sent(self) -> int:
+        """POSTs that left, or may have left, in all the life of this run."""
+        return self._count("SELECT count(*) FROM post WHERE state <> ?", PostState.NOT_SENT)
+
+    def counts(self) -> Counts:
+        """How many videos, chunks and POSTs stand where."""
+        videos = dict.fromkeys(VideoState, 0) | {
+            VideoState(state): n for state, n in self._each("SELECT state, count(*) FROM video GROUP BY state")
+        }
+        chunks = dict.fromkeys(ChunkState, 0) | {
+            ChunkState(state): n for state, n in self._each("SELECT state, count(*) FROM chunk GROUP BY state")
+        }
+        posts = {
+            (reason, PostState(state)): n
+            for reason, state, n in self._each("SELECT reason, state, count(*) FROM post GROUP BY reason, state")
+        }
+        failures = dict(self._each("SELECT code, count(*) FROM failure GROUP BY code ORDER BY count(*) DESC"))
+        seconds, unknown = self._all("SELECT coalesce(sum(duration), 0), count(*) - count(duration) FROM video")[0]
+        return Counts(videos, chunks, posts, failures, seconds, unknown)
+
+    def failure_rows(self, run_id: str) -> Iterator[FailureRow]:
+        """Every failed video, in input order."""
+        for video_id, code, message, http_status, retryable, attempts, chunk, failed_at in self._each(
+            "SELECT id, code, message, http_status, retryable, attempts, chunk, failed_at "
+            "FROM failure JOIN video USING (video) ORDER BY video"
+        ):
+            yield FailureRow(video_id, code, message, http_status, bool(retryable), attempts, chunk, run_id, failed_at)
+
+    def settled_by(self, chunk: int) -> dict[str, VideoState]:
+        """The videos whose rows this chunk wrote, and their states."""
+        rows = self._each("SELECT id, state FROM video WHERE chunk = ? AND state IN (1, 2)", chunk)
+        return {video_id: VideoState(state) for video_id, state in rows}
+
+    def contradictions(self) -> list[str]:
+        """What the ledger itself has wrong: videos in no chunk, open in an ended one, failed without a reason."""
+        checks = {
+            "videos that belong to no chunk": "SELECT count(*) FROM video LEFT JOIN chunk USING (chunk) "
+            "WHERE chunk.state IS NULL",
+            "open videos of chunks that have ended": "SELECT count(*) FROM video JOIN chunk USING (chunk) "
+            "WHERE video.state = 0 AND chunk.state > 1",
+            "settled videos of chunks that have not ended": "SELECT count(*) FROM video JOIN chunk USING (chunk) "
+            "WHERE video.state > 0 AND chunk.state < 2",
+            "failed videos without a reason": "SELECT count(*) FROM video LEFT JOIN failure USING (video) "
+            "WHERE state = 3 AND code IS NULL",
+            "reasons of failure without a failed video": "SELECT count(*) FROM failure LEFT JOIN video USING (video) "
+            "WHERE state IS NOT 3",
+        }
+        return [f"{n} {what}" for what, query in checks.items() if (n := self._count(query))]
+
+    # ----------------------------------------------------------------------------------------------------- queries
+
+    def _each(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        with _translated(self.path):
+            yield from self._connection.execute(query, values)
+
+    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with _translated(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+    def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
+        with _translated(self.path):
+            row: tuple[Any, ...] | None = self._connection.execute(query, values).fetchone()
+            return row
+
+    def _count(self, query: str, *values: object) -> int:
+        with _translated(self.path):
+            return int(self._connection.execute(query, values).fetchone()[0])
+
+    def _run(self, query: str, *values: object) -> None:
+        self._connection.execute(query, values)
+
+    def _many(self, query: str, rows: Iterable[Sequence[object]]) -> None:
+        self._connection.executemany(query, rows)
+
+    def _insert(self, query: str, *values: object) -> int:
+        return int(self._connection.execute(query, values).lastrowid or 0)
+
+
+def _ended(walk: HeldWalk) -> int:
+    return 1 if walk.complete else 2 if walk.ended_short else 0
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours. An integrity error is a bug, and stays one."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.Error as error:
+        raise StorageError(f"{path}: {error}") from error

@@ -1,0 +1,59 @@
+"""Structured events, one JSON object a line: what happened to a run, for people and programs to read later.
+
+An event has a name that stays, and facts that are plain values. Nothing here knows a secret, so nothing can tell one:
+whoever logs passes ids, counts and messages of ours, never headers and never a request.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Self
+
+import orjson
+
+Level = Literal["debug", "info", "warning", "error"]
+LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
+
+
+def utc(epoch_seconds: float) -> str:
+    """RFC 3339 in UTC with milliseconds, as every moment in our files is written."""
+    moment = datetime.fromtimestamp(epoch_seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Log:
+    """Writes events at or above a level to one file, each with one call, so that lines never mix.
+
+    Raises ``OSError`` for a file that cannot be opened; a write that fails later is dropped, for a full disk is the
+    sink's to report. ``clock`` gives seconds since the epoch.
+    """
+
+    def __init__(self, path: Path, *, level: Level, clock: Callable[[], float]) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._descriptor = os.open(path, flags, 0o600)
+        self._lowest = LEVELS.index(level)
+        self._clock = clock
+
+    def event(self, name: str, level: Level = "info", **facts: object) -> None:
+        """Write one event."""
+        if LEVELS.index(level) < self._lowest:
+            return
+        entry = {"at": utc(self._clock()), "level": level, "event": name, **facts}
+        line = orjson.dumps(entry, default=str, option=orjson.OPT_APPEND_NEWLINE)
+        try:
+            os.write(self._descriptor, line)
+        except OSError:
+            return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)

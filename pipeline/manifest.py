@@ -1,0 +1,144 @@
+"""``run.json``: what a run directory is about, so that it can be gone on with and never be mistaken for another.
+
+It holds the configuration as it was frozen, the run's id, the versions that made it, and a fingerprint: a hash of the
+job, and of each class, with the score source beside it. The same job resumes; another is refused, with what differs.
+No secret is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+
+import pipeline
+from pipeline import config as configuration
+from pipeline.config import Config
+from pipeline.errors import StorageError, UsageError
+from pipeline.log import utc
+from pipeline.models import Job, JobClass
+from pipeline.rundir import RUN_JSON, replace_file
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What ``run.json`` says. ``score_source`` is None until the platform has told whose scale its scores are on."""
+
+    run_id: str
+    created_at: str
+    config: Config
+    score_source: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def job_fingerprint(self) -> str:
+        """A hash of what is asked of every video; two runs with the same one ask the same."""
+        return _hash(_asked(configuration.job_of(self.config)))
+
+
+def new_manifest(config: Config, *, now: float) -> Manifest:
+    """The manifest of a run that begins now (seconds since the epoch)."""
+    run_id = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{secrets.token_hex(3)}"
+    versions = {"bulk-classify": pipeline.__version__, "python": platform.python_version()}
+    return Manifest(run_id, utc(now), config, versions=versions)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a run directory's manifest. Raises ``UsageError`` where there is none, ``StorageError`` for a broken one."""
+    path = folder / RUN_JSON
+    try:
+        stored = orjson.loads(path.read_bytes())
+        if stored["format"] != _FORMAT:
+            raise StorageError(f"{path}: written by another version (format {stored['format']}, not {_FORMAT})")
+        return Manifest(
+            stored["run_id"],
+            stored["created_at"],
+            configuration.thaw(stored["config"]),
+            stored["fingerprint"]["score_source"],
+            stored["versions"],
+        )
+    except FileNotFoundError:
+        raise UsageError(f"{folder}: not a run directory (it has no {RUN_JSON})") from None
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise StorageError(f"{path}: not what bulk-classify writes ({error!r})") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Put a manifest in its place, whole."""
+    job = configuration.job_of(manifest.config)
+    stored: dict[str, Any] = {
+        "format": _FORMAT,
+        "run_id": manifest.run_id,
+        "created_at": manifest.created_at,
+        "versions": manifest.versions,
+        "fingerprint": {
+            "job": manifest.job_fingerprint,
+            "classes": {one.name: class_hash(one, job) for one in job.classes},
+            "score_source": manifest.score_source,
+        },
+        "config": configuration.freeze(manifest.config),
+    }
+    replace_file(folder / RUN_JSON, orjson.dumps(stored, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def continued(stored: Manifest, config: Config) -> Manifest:
+    """The manifest of a stored run that goes on with a new configuration.
+
+    The new one decides all but the job. Raises ``UsageError`` that says what differs where it asks something else.
+    """
+    fresh = replace(stored, config=config)
+    differences = job_differences(configuration.job_of(stored.config), configuration.job_of(config))
+    if differences:
+        raise UsageError(
+            "this directory holds a run of another job; use another --out, or go back to the old job.\n"
+            + "\n".join(f"  {line}" for line in differences)
+        )
+    return fresh
+
+
+def job_differences(stored: Job, asked: Job) -> list[str]:
+    """What another job asks otherwise, a line each."""
+    before = {one.name: class_hash(one, stored) for one in stored.classes}
+    after = {one.name: class_hash(one, asked) for one in asked.classes}
+    lines = [f"job.classes: {name!r} is new" for name in after if name not in before]
+    lines += [f"job.classes: {name!r} is gone" for name in before if name not in after]
+    lines += [
+        f"job.classes: {name!r} has other prompts or options"
+        for name in after
+        if name in before and before[name] != after[name]
+    ]
+    one, other = _asked(stored), _asked(asked)
+    lines += [
+        f"job.{key}: was {one[key]}, is {other[key]}" for key in one if key != "classes" and one[key] != other[key]
+    ]
+    if not lines and one != other:
+        lines.append("job.classes: the order of the classes is another")
+    return lines
+
+
+def class_hash(one: JobClass, job: Job) -> str:
+    """What identifies a class over runs: its name, prompts and effective options. Sixteen hex digits."""
+    options = one.options if one.options is not None else job.options
+    conversation = one.conversation_option or job.conversation_option
+    return _hash([one.name, one.prompts, options, conversation])[:16]
+
+
+def _asked(job: Job) -> dict[str, Any]:
+    asked: dict[str, Any] = msgspec.to_builtins(job)
+    return asked
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

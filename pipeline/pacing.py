@@ -1,0 +1,296 @@
+"""When the next request may go: one gate for one account.
+
+A POST passes two doors. ``reserve`` takes a place in the quota's window, which may mean waiting for the next window;
+then the caller writes its intent down; then ``post_turn`` waits for the rate and for any pause, and the POST leaves
+with nothing awaited in between. A page passes ``page_turn``, which waits only where the tariff paces pages too, because
+pages are free and their tokens die within minutes. Until a first POST has been answered one POST goes alone, so that a
+wrong job or key costs one. Closing the gate wakes everything that waits, with ``Drained``.
+
+aiolimiter spaces the POSTs. A limiter of ``rate`` a second with a capacity of ``rate`` would let nearly twice the rate
+into its first second, which a server that counts strictly refuses. So the capacity is small (one POST, and a hundredth
+of a second's worth at high rates, where a late wake-up would otherwise be lost) and the period is a little longer than
+allowed, by more than the jitter between leaving here and arriving there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+
+import anyio
+from aiolimiter import AsyncLimiter
+
+from pipeline.errors import Drained, PlatformDown, QuotaReached
+
+_MARGIN_SECONDS = 0.01  # jitter on loopback is a few milliseconds; a 429 widens it by as much again
+_WIDEST_MARGIN_SECONDS = 0.5
+_RESET_GRACE_SECONDS = 2.0  # the platform's clock and ours may differ by a second
+_LONGEST_NAP_SECONDS = 30.0  # then the wall clock is read again: a laptop may have slept
+_LONGEST_ORDERED_PAUSE_SECONDS = 86_400.0
+_FAILURES_TO_BREAK = 5
+_LONGEST_PROBE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a tariff allows. Zero means no limit."""
+
+    requests_per_second: float = 0.0
+    pages_paced: bool = False
+    posts_per_window: int = 0
+    window_seconds: float = 86_400.0
+    wait_for_quota: bool = True
+    give_up_after_seconds: float = 1_800.0
+    max_posts: int = 0
+    max_unknown_posts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """POSTs used in the quota's present window, which ends at ``resets_at`` (seconds since the epoch)."""
+
+    used: int
+    resets_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The platform's own count of this window; ``resets_at`` in seconds since the epoch."""
+
+    limit: int
+    remaining: int
+    resets_at: float
+
+
+def quota_of(headers: Mapping[str, str]) -> Quota | None:
+    """The ``X-Ratelimit-*`` headers as a quota; None where they are missing or make no sense."""
+    try:
+        limit, remaining = int(headers["X-Ratelimit-Limit"]), int(headers["X-Ratelimit-Remaining"])
+        resets_at = float(headers["X-Ratelimit-Reset"])
+    except (KeyError, ValueError):
+        return None
+    if not (0 <= remaining <= limit and 0 < resets_at < 1e11):
+        return None
+    return Quota(limit, remaining, resets_at)
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
+    """How long the platform orders us to wait, in seconds: ``Retry-After``, else ``X-Ratelimit-Reset``; at most a day.
+
+    ``Retry-After`` is a number of seconds or an HTTP date. ``X-Ratelimit-Reset`` is told apart by its size: seconds
+    from now, seconds since the epoch, or milliseconds since the epoch. ``now`` is in seconds since the epoch.
+    """
+    wait = _seconds_of(headers.get("Retry-After", ""), now)
+    if wait is None:
+        reset = _seconds_of(headers.get("X-Ratelimit-Reset", ""), now)
+        if reset is not None and reset > 1e11:
+            reset /= 1000
+        wait = reset - now if reset is not None and reset > 1e9 else reset
+    return None if wait is None else min(max(wait, 0.0), _LONGEST_ORDERED_PAUSE_SECONDS)
+
+
+def _seconds_of(text: str, now: float) -> float | None:
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            return parsedate_to_datetime(text).timestamp() - now
+        except (ValueError, OverflowError):
+            return None
+    return seconds if 0 <= seconds < 1e15 else None
+
+
+class Gate:
+    """The one place that decides when a request leaves.
+
+    ``window`` and ``posts_sent`` are what was used before this process began; ``clock`` gives seconds since the epoch,
+    and only the quota's window is measured with it.
+    """
+
+    def __init__(self, pace: Pace, *, window: Window | None, posts_sent: int, clock: Callable[[], float]) -> None:
+        self._pace = pace
+        self._clock = clock
+        self._window = window
+        self._limit = pace.posts_per_window
+        self._unanswered = 0
+        self.posts_sent = posts_sent
+        self._unknown_in_a_row = 0
+        self._margin = _MARGIN_SECONDS
+        self._limiter = self._new_limiter()
+        self._paused_until = 0.0  # of anyio.current_time
+        self._proven = False
+        self._alone = anyio.Lock()
+        self._failures = 0
+        self._failing_since = 0.0  # of anyio.current_time
+        self._closed = False
+        self._waits: set[anyio.CancelScope] = set()
+
+    @property
+    def window(self) -> Window | None:
+        """What is used of the present window; None where there is no quota."""
+        return self._window
+
+    @property
+    def broken(self) -> bool:
+        """Whether so many requests have failed in a row that only probes are sent, which burn nobody's attempts."""
+        return self._failures >= _FAILURES_TO_BREAK
+
+    def close(self) -> None:
+        """Let nothing more pass: whatever waits, and whatever comes, gets ``Drained``."""
+        self._closed = True
+        for scope in self._waits:
+            scope.cancel()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for one chunk's backoff. Raises ``Drained`` when the gate closes meanwhile."""
+        with self._wait():
+            await anyio.sleep(seconds)
+
+    async def reserve(self) -> None:
+        """Take a place in the quota's window; wait for the next window where this one is used up.
+
+        Raises ``QuotaReached`` where the run's budget is spent, or instead of waiting where the pace says so, and
+        ``Drained``.
+        """
+        while True:
+            if self._closed:
+                raise Drained
+            if self._pace.max_posts and self.posts_sent >= self._pace.max_posts:
+                raise QuotaReached(
+                    f"the budget of limits.max_posts = {self._pace.max_posts} is spent; raise it to go on"
+                )
+            now = self._clock()
+            if self._window is None or now >= self._window.resets_at + _RESET_GRACE_SECONDS:
+                self._window = Window(0, now + self._pace.window_seconds)
+            if not self._limit or self._window.used < self._limit:
+                self._window = replace(self._window, used=self._window.used + 1)
+                self._unanswered += 1
+                self.posts_sent += 1
+                return
+            wait = self._window.resets_at + _RESET_GRACE_SECONDS - now
+            if not self._pace.wait_for_quota:
+                raise QuotaReached(f"the quota of {self._limit} POSTs is used up; it starts anew in {wait:.0f} s")
+            await self.pause(min(wait, _LONGEST_NAP_SECONDS))
+
+    def give_back(self) -> None:
+        """The reserved POST was not sent."""
+        self._unanswered -= 1
+        self.posts_sent -= 1
+        if self._window is not None:
+            self._window = replace(self._window, used=self._window.used - 1)
+
+    @asynccontextmanager
+    async def post_turn(self) -> AsyncIterator[None]:
+        """Wait until the reserved POST may leave, and hold the turn while it is under way. Raises ``Drained``."""
+        alone = not self._proven
+        if alone:
+            with self._wait():
+                await self._alone.acquire()
+        try:
+            if alone and self._proven:
+                self._alone.release()
+                alone = False
+            await self._pass_rate()
+            yield
+        finally:
+            if alone:
+                self._alone.release()
+
+    async def page_turn(self) -> None:
+        """Wait until a page may be asked for. Raises ``Drained``."""
+        if self._closed:
+            raise Drained
+        if self._pace.pages_paced:
+            await self._pass_rate()
+
+    def answered(self, quota: Quota | None) -> None:
+        """A POST was answered with a page; ``quota`` is the platform's count, if it told one."""
+        self._unanswered -= 1
+        self._proven = True
+        self._failures = self._unknown_in_a_row = 0
+        if quota is not None:
+            self._limit = quota.limit
+            # What is under way may not be in the platform's count yet.
+            self._window = Window(quota.limit - quota.remaining + self._unanswered, quota.resets_at)
+
+    def refused_for_rate(self, ordered_seconds: float | None) -> None:
+        """A 429: every POST waits as ordered, and the pace comes back with a wider margin."""
+        self._unanswered -= 1
+        self._margin = min(self._margin + _MARGIN_SECONDS, _WIDEST_MARGIN_SECONDS)
+        self._limiter = self._new_limiter()
+        self._pause_all(ordered_seconds if ordered_seconds is not None else 1.0 + self._margin)
+
+    def failed(self, ordered_seconds: float | None = None, *, perhaps_billed: bool = False) -> None:
+        """A POST brought no answer. After several in a row only single probes go, further and further apart.
+
+        Raises ``PlatformDown`` when nothing was answered for ``give_up_after_seconds``, or when ``max_unknown_posts``
+        in a row may have been billed.
+        """
+        self._unanswered -= 1
+        self._unknown_in_a_row += perhaps_billed
+        if self._unknown_in_a_row >= self._pace.max_unknown_posts:
+            raise PlatformDown(
+                f"{self._unknown_in_a_row} POSTs in a row may have been billed and brought nothing "
+                "(limits.max_unknown_posts)"
+            )
+        now = anyio.current_time()
+        if self._failures == 0:
+            self._failing_since = now
+        self._failures += 1
+        if self.broken:
+            if now - self._failing_since > self._pace.give_up_after_seconds:
+                raise PlatformDown(
+                    f"the platform has answered nothing for {now - self._failing_since:.0f} s "
+                    f"({self._failures} requests in a row failed)"
+                )
+            self._proven = False
+            self._pause_all(min(2.0 ** (self._failures - _FAILURES_TO_BREAK), _LONGEST_PROBE_SECONDS))
+        if ordered_seconds is not None:
+            self._pause_all(ordered_seconds)
+
+    def refused(self) -> None:
+        """A POST was refused for what it asks: the platform is well, and nothing is proven yet."""
+        self._unanswered -= 1
+        self._failures = self._unknown_in_a_row = 0
+
+    async def _pass_rate(self) -> None:
+        while True:
+            rest = self._paused_until - anyio.current_time()
+            if rest > 0:
+                await self.pause(rest)
+            elif self._limiter is None:
+                break
+            else:
+                limiter = self._limiter
+                with self._wait():
+                    await limiter.acquire()
+                if self._limiter is limiter and self._paused_until <= anyio.current_time():
+                    break
+        if self._closed:
+            raise Drained
+
+    @contextmanager
+    def _wait(self) -> Iterator[None]:
+        """Whatever is awaited inside ends with ``Drained`` when the gate closes."""
+        if self._closed:
+            raise Drained
+        with anyio.CancelScope() as scope:
+            self._waits.add(scope)
+            try:
+                yield
+            finally:
+                self._waits.discard(scope)
+        if scope.cancelled_caught:
+            raise Drained
+
+    def _pause_all(self, seconds: float) -> None:
+        self._paused_until = max(self._paused_until, anyio.current_time() + seconds)
+
+    def _new_limiter(self) -> AsyncLimiter | None:
+        rate = self._pace.requests_per_second
+        if not rate:
+            return None
+        capacity = max(1.0, rate / 100)
+        return AsyncLimiter(capacity, capacity * (1 + self._margin) / rate)

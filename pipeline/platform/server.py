@@ -1,0 +1,336 @@
+"""The contract over HTTP, from an index of this machine.
+
+A request passes guard, tariff and error layer, in this order, before its route: a stranger costs nothing of the tariff,
+and what the tariff says stands on every answer of a limited endpoint, refusals included. Routes only translate; reading
+and scoring run in worker threads, few of them, because each holds the vectors of ten hours.
+
+Whatever is sent, the answer is JSON of the contract; a status of 500 is a bug of ours, and is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+import anyio
+import anyio.to_thread
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from pipeline.errors import UsageError
+from pipeline.models import MAX_PAGE_LIMIT
+from pipeline.platform.answers import Answers, ResourceMissing, answer
+from pipeline.platform.embed import Embedder, embedder_for
+from pipeline.platform.guard import is_foreign, is_loopback, key_passes
+from pipeline.platform.limits import TARIFFS, Call, Limits
+from pipeline.platform.store import SORT_COLUMNS, SortKey, Store
+from pipeline.platform.tokens import WalkPage, Walks
+from pipeline.wire import (
+    DEFAULT_PAGE_LIMIT,
+    SCORE_SOURCE_HEADER,
+    ClassifyRequest,
+    IndexFacts,
+    RequestInvalid,
+    decode_classify,
+    encode_error,
+    encode_list,
+    encode_object,
+    index_object,
+    video_object,
+)
+
+MAX_BODY_BYTES = 2**20
+"""The largest body of a request, before and after decompression."""
+
+_WORKERS = 2
+_DRAIN_SECONDS = 5
+_LAST_PAGE = 999_999_999
+_WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_CODES: Mapping[int, str] = {
+    404: "resource_not_exist",
+    405: "method_not_allowed",
+    413: "request_too_large",
+    415: "encoding_not_supported",
+}
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the platform behaves.
+
+    ``tariff`` is a name in ``TARIFFS``. Without a ``key`` any non-empty one passes, on loopback only. Answers come
+    ``latency_seconds`` late.
+    """
+
+    tariff: str = "none"
+    page_ttl_seconds: float = 600
+    key: str | None = field(default=None, repr=False)
+    latency_seconds: float = 0
+
+
+@asynccontextmanager
+async def serving(
+    store: Store, settings: Settings, host: str = "127.0.0.1", port: int = 0, *, embedder: Embedder | None = None
+) -> AsyncIterator[str]:
+    """Serve an index until the block ends; yields the base URL, with its version path. Port 0 takes a free one.
+
+    Raises ``UsageError`` where the address cannot be bound, is not loopback and there is no key, or where the index has
+    vectors that no embedder can ask.
+    """
+    if settings.key is None and not is_loopback(host):
+        raise UsageError(f"{host} can be reached from other machines: set a key, or serve on 127.0.0.1")
+    app = create_app(store, settings, embedder=embedder, host=host)
+    # Bodies are decompressed here: aiohttp logs a traceback for one that is not what its header says.
+    runner = web.AppRunner(
+        app, access_log=None, handle_signals=False, shutdown_timeout=_DRAIN_SECONDS, auto_decompress=False
+    )
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except (OSError, OverflowError) as error:
+            raise UsageError(f"cannot listen on {host} port {port}: {error}") from None
+        bound = runner.addresses[0][1]
+        yield f"http://{f'[{host}]' if ':' in host else host}:{bound}/v1.2"
+    finally:
+        with anyio.CancelScope(shield=True):
+            await runner.cleanup()
+
+
+def create_app(
+    store: Store,
+    settings: Settings,
+    clock: Callable[[], float] = time.time,
+    *,
+    embedder: Embedder | None = None,
+    host: str = "127.0.0.1",
+) -> web.Application:
+    """The platform as an aiohttp application, for a server bound to ``host`` that does not decompress bodies itself.
+
+    ``embedder`` is by default the one that the index's vectors were made with. ``clock`` gives seconds since the epoch.
+    """
+    if settings.tariff not in TARIFFS:
+        raise UsageError(f"there is no tariff {settings.tariff!r}: it is one of {', '.join(TARIFFS)}")
+    platform = _Platform(store, Walks(settings.page_ttl_seconds, clock), embedder)
+    calls: dict[Handler, Call] = {platform.classify: "post", platform.classify_index: "post", platform.page: "page"}
+    layers = [
+        _guard(settings, host),
+        _tariff(Limits(TARIFFS[settings.tariff], clock), calls),
+        _errors_as_json,
+    ]
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=layers)
+    version = r"/{version:v1\.[12]}"
+    app.router.add_post(f"{version}/classify", platform.classify)
+    app.router.add_post(f"{version}/classify/bulk", platform.classify_index)
+    app.router.add_get(f"{version}/classify/{{token}}", platform.page, allow_head=False)
+    app.router.add_get(f"{version}/indexes", platform.indexes, allow_head=False)
+    app.router.add_get(f"{version}/indexes/{{index_id}}", platform.index, allow_head=False)
+    app.router.add_get(f"{version}/indexes/{{index_id}}/videos", platform.videos, allow_head=False)
+    app.router.add_get(f"{version}/indexes/{{index_id}}/videos/{{video_id}}", platform.video, allow_head=False)
+    return app
+
+
+# ------------------------------------------------------------------------------------------------------------ layers
+
+
+def _guard(settings: Settings, bound_host: str) -> Middleware:
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        headers = request.headers
+        if is_foreign(headers.getall("Host", ()), headers.getall("Origin", ()), bound_host):
+            return _refusal(403, "unauthorized", "The Host or Origin header names another site than this server.")
+        if not key_passes(headers.get("x-api-key", ""), settings.key):
+            return _refusal(401, "api_key_invalid", "The API key is invalid, or the x-api-key header is missing.")
+        if settings.latency_seconds > 0:
+            await anyio.sleep(settings.latency_seconds)
+        return await handler(request)
+
+    return guard
+
+
+def _tariff(limits: Limits, calls: Mapping[Handler, Call]) -> Middleware:
+    @web.middleware
+    async def tariff(request: web.Request, handler: Handler) -> web.StreamResponse:
+        call = calls.get(request.match_info.handler)
+        if call is None:
+            return await handler(request)
+        admission = limits.admit(call)
+        if not admission.admitted:
+            return web.Response(status=429, headers=admission.headers)
+        response = await handler(request)
+        response.headers.update(admission.headers)
+        return response
+
+    return tariff
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except RequestInvalid as invalid:
+        return _refusal(400, invalid.code, str(invalid))
+    except ResourceMissing as missing:
+        return _refusal(404, "resource_not_exist", str(missing))
+    except web.HTTPException as refused:
+        response = _refusal(refused.status, _CODES.get(refused.status, "parameter_invalid"), f"{refused.reason}.")
+        if "Allow" in refused.headers:
+            response.headers["Allow"] = refused.headers["Allow"]
+        return response
+    except ConnectionError:
+        raise  # the client is gone, and nobody would read an answer
+    except Exception:  # noqa: BLE001 - one request's bug is not the server's end
+        _log.exception("%s %s failed", request.method, request.rel_url.raw_path)
+        return _refusal(500, "internal_server_error", "The platform failed; its log says why.")
+
+
+def _refusal(status: int, code: str, message: str) -> web.Response:
+    return _json(encode_error(code, message), status=status)
+
+
+def _json(body: bytes, *, status: int = 200) -> web.Response:
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
+# ------------------------------------------------------------------------------------------------------------ routes
+
+
+class _Platform:
+    def __init__(self, store: Store, walks: Walks, embedder: Embedder | None) -> None:
+        self._store = store
+        self._walks = walks
+        self._embedder = embedder
+        self._workers = anyio.CapacityLimiter(_WORKERS)
+        self._ready()
+
+    def _ready(self) -> Embedder | None:
+        """The embedder of the index, which has none while it is empty."""
+        space = self._store.space
+        if space is None:
+            return None
+        if self._embedder is None:
+            self._embedder = embedder_for(space)
+        if self._embedder.space != space:
+            raise UsageError(f"the index holds vectors of {space!r}, which {self._embedder.space!r} cannot ask")
+        return self._embedder
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await anyio.to_thread.run_sync(work, limiter=self._workers)
+
+    async def classify(self, request: web.Request) -> web.Response:
+        return await self._first_page(decode_classify(await _body(request), of_index=False))
+
+    async def classify_index(self, request: web.Request) -> web.Response:
+        return await self._first_page(decode_classify(await _body(request), of_index=True))
+
+    async def _first_page(self, asked: ClassifyRequest) -> web.Response:
+        def work() -> Answers:
+            return answer(self._store, self._ready(), asked)
+
+        answers = await self._in_thread(work)
+        return _scored(
+            self._walks.open(answers.entries, page_limit=asked.page_limit, score_source=answers.score_source)
+        )
+
+    async def page(self, request: web.Request) -> web.Response:
+        return _scored(self._walks.page(request.match_info["token"]))
+
+    async def indexes(self, request: web.Request) -> web.Response:
+        asked = _listing(request)
+        facts = await self._in_thread(self._store.facts)
+        shown = [index_object(facts)] if asked.page == 1 else []
+        return _json(encode_list(shown, page=asked.page, page_limit=asked.page_limit, total_results=1))
+
+    async def index(self, request: web.Request) -> web.Response:
+        return _json(encode_object(index_object(await self._named_index(request))))
+
+    async def videos(self, request: web.Request) -> web.Response:
+        asked = _listing(request)
+        facts = await self._named_index(request)
+        found = await self._in_thread(
+            lambda: self._store.list_videos(
+                page=asked.page, page_limit=asked.page_limit, sort_by=asked.sort_by, descending=asked.descending
+            )
+        )
+        shown = [video_object(video) for video in found]
+        return _json(encode_list(shown, page=asked.page, page_limit=asked.page_limit, total_results=facts.video_count))
+
+    async def video(self, request: web.Request) -> web.Response:
+        await self._named_index(request)
+        video_id = request.match_info["video_id"]
+        found = await self._in_thread(lambda: self._store.video(video_id))
+        if found is None:
+            raise ResourceMissing(f"The video {video_id[:128]} does not exist.")
+        return _json(encode_object(video_object(found)))
+
+    async def _named_index(self, request: web.Request) -> IndexFacts:
+        facts = await self._in_thread(self._store.facts)
+        index_id = request.match_info["index_id"]
+        if index_id != facts.index_id:
+            raise ResourceMissing(f"The index {index_id[:128]} does not exist.")
+        return facts
+
+
+def _scored(page: WalkPage) -> web.Response:
+    response = _json(page.body)
+    response.headers[SCORE_SOURCE_HEADER] = page.score_source
+    return response
+
+
+async def _body(request: web.Request) -> bytes:
+    received = await request.read()
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding == "identity":
+        return received
+    if encoding not in {"gzip", "deflate"}:
+        raise web.HTTPUnsupportedMediaType
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # reads the headers of both
+    try:
+        body = inflater.decompress(received, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        raise RequestInvalid("parameter_invalid", f"The request body is not {encoding}.") from None
+    if len(body) > MAX_BODY_BYTES:
+        raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES, len(body))
+    if not inflater.eof:
+        raise RequestInvalid("parameter_invalid", "The request body is cut short.")
+    return body
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    page: int
+    page_limit: int
+    sort_by: SortKey
+    descending: bool
+
+
+def _listing(request: web.Request) -> _Listing:
+    query = request.query
+    unknown = sorted(set(query) - {"page", "page_limit", "sort_by", "sort_option"})
+    if unknown:
+        raise RequestInvalid("parameter_unknown", f"The {unknown[0][:128]} parameter is not supported.")
+    sort_by, sort_option = query.get("sort_by", "created_at"), query.get("sort_option", "desc")
+    if sort_by not in SORT_COLUMNS:
+        raise RequestInvalid("parameter_invalid", f"The sort_by parameter is one of {', '.join(SORT_COLUMNS)}.")
+    if sort_option not in {"asc", "desc"}:
+        raise RequestInvalid("parameter_invalid", "The sort_option parameter is asc or desc.")
+    return _Listing(
+        _whole_number(query.get("page", "1"), "page", _LAST_PAGE),
+        _whole_number(query.get("page_limit", str(DEFAULT_PAGE_LIMIT)), "page_limit", MAX_PAGE_LIMIT),
+        cast("SortKey", sort_by),
+        sort_option == "desc",
+    )
+
+
+def _whole_number(text: str, name: str, largest: int) -> int:
+    if not _WHOLE_NUMBER.fullmatch(text) or int(text) > largest:
+        raise RequestInvalid("parameter_invalid", f"The {name} parameter is a whole number from 1 to {largest}.")
+    return int(text)

@@ -1,0 +1,119 @@
+"""Page tokens: a walk's pages, held in memory for a while.
+
+A walk is encoded once and its pages are cut from that. A token is the walk's secret and a page number: nobody can guess
+one, and nothing needs to be stored for each. Each page that is answered starts the walk's time anew, so a token lives
+at least as long as the page that carried it says. Walks over the byte budget are dropped, oldest first; the newest one
+always stays, so that what is kept is bounded by the budget and one answer.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.wire import PageInfo, RequestInvalid, encode_page
+
+DEFAULT_BUDGET_BYTES = 256 * 2**20
+"""What all walks together may hold, in bytes of encoded answers."""
+
+# Of a bytes object and its place in a tuple.
+_OVERHEAD_BYTES = 48
+_PAGE_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    entries: tuple[bytes, ...]
+    page_limit: int
+    score_source: str
+    expires_at: float
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class WalkPage:
+    """One encoded page, and whose scale its scores are on."""
+
+    body: bytes
+    score_source: str
+
+
+class Walks:
+    """The walks that can still be read. Not for several threads.
+
+    ``ttl_seconds`` is how long a token lives; ``clock`` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self, ttl_seconds: float, clock: Callable[[], float], budget_bytes: int = DEFAULT_BUDGET_BYTES
+    ) -> None:
+        self._ttl_seconds = ttl_seconds
+        self._clock = clock
+        self._budget_bytes = budget_bytes
+        self._walks: OrderedDict[str, _Walk] = OrderedDict()
+        self._held_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """What the walks hold now."""
+        return self._held_bytes
+
+    def open(self, entries: Sequence[bytes], *, page_limit: int, score_source: str) -> WalkPage:
+        """The first page of a new walk over encoded answers. A walk of one page is not kept."""
+        now = self._clock()
+        size = sum(len(entry) + _OVERHEAD_BYTES for entry in entries)
+        walk = _Walk(tuple(entries), page_limit, score_source, now + self._ttl_seconds, size)
+        secret = secrets.token_hex(16)
+        if len(entries) > page_limit:
+            self._walks[secret] = walk
+            self._held_bytes += size
+            self._drop_old(now)
+        return _page(walk, secret, 1)
+
+    def page(self, token: str) -> WalkPage:
+        """The page that a token names. Raises ``RequestInvalid`` for a token that is expired or was never given."""
+        now = self._clock()
+        secret, _, number = token.rpartition("-")
+        walk = self._walks.get(secret)
+        if walk is None:
+            raise _refused("it was never given, or it expired long ago")
+        if now >= walk.expires_at:
+            raise _refused("it expired; post the request again")
+        page = int(number) if _PAGE_NUMBER.fullmatch(number) else 0
+        if not 1 <= page <= _page_count(walk):
+            raise _refused("it was never given")
+        self._walks[secret] = walk = replace(walk, expires_at=now + self._ttl_seconds)
+        self._walks.move_to_end(secret)
+        return _page(walk, secret, page)
+
+    def _drop_old(self, now: float) -> None:
+        """Drop from the front, where the walk is that nobody has read for longest; never the last one."""
+        while len(self._walks) > 1:
+            oldest = next(iter(self._walks))
+            if self._held_bytes <= self._budget_bytes and now < self._walks[oldest].expires_at:
+                return
+            self._held_bytes -= self._walks.pop(oldest).size
+
+
+def _refused(why: str) -> RequestInvalid:
+    return RequestInvalid("parameter_invalid", f"The page token is expired or invalid: {why}.")
+
+
+def _page_count(walk: _Walk) -> int:
+    return -(-len(walk.entries) // walk.page_limit)
+
+
+def _page(walk: _Walk, secret: str, number: int) -> WalkPage:
+    info = PageInfo(
+        # The platform's published answers say 2 for two results under its default limit of 10.
+        limit_per_page=min(walk.page_limit, len(walk.entries)),
+        total_results=len(walk.entries),
+        page_expired_at=walk.expires_at,
+        next_page_token=f"{secret}-{number + 1}" if number < _page_count(walk) else "",
+        prev_page_token=f"{secret}-{number - 1}" if number > 1 else "",
+    )
+    first = (number - 1) * walk.page_limit
+    return WalkPage(encode_page(walk.entries[first : first + walk.page_limit], info), walk.score_source)

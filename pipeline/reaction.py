@@ -1,0 +1,68 @@
+"""What to do after a failure: pure functions from facts to a decision. Nothing here waits, sends or stores.
+
+Which reaction a failure asks for is the base class of its error; here is how far that reaction goes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pipeline.errors import AnswerCut, Overloaded, RateLimited, RequestFailed, ResendCounted
+
+MAX_COUNTED_RESENDS = 3
+"""Resends of a request that may have been executed and billed."""
+MAX_CUT_RESENDS = 2
+"""Resends of a POST whose answer came, but could not be read."""
+MAX_OVERLOADED_RESENDS = 5
+"""Resends of a request that an overloaded platform turned away."""
+MAX_PAGE_RESENDS = 6
+"""Resends of a GET: free, but the token behind it lives only minutes."""
+MAX_RESTARTS = 3
+"""New POSTs for one walk whose page tokens died."""
+MAX_SHORTFALLS = 3
+"""New POSTs for videos that a finished walk owed and did not show."""
+
+_LONGEST_BACKOFF_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """How often one request has failed so far, by what the failure costs."""
+
+    overloaded: int = 0
+    counted: int = 0
+    cut: int = 0
+
+    def after(self, error: RequestFailed) -> Tries:
+        """These tries and one more failure. No connection and 429 are nobody's fault and are not counted."""
+        if isinstance(error, AnswerCut):
+            return replace(self, cut=self.cut + 1)
+        if isinstance(error, ResendCounted):
+            return replace(self, counted=self.counted + 1)
+        if isinstance(error, Overloaded):
+            return replace(self, overloaded=self.overloaded + 1)
+        return self
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the same request must not be sent again."""
+        return (
+            self.overloaded > MAX_OVERLOADED_RESENDS or self.counted > MAX_COUNTED_RESENDS or self.cut > MAX_CUT_RESENDS
+        )
+
+    @property
+    def total(self) -> int:
+        """All counted failures."""
+        return self.overloaded + self.counted + self.cut
+
+
+def resend_after(error: RequestFailed, tries: Tries, *, jitter: float) -> float:
+    """Seconds to wait before the same request goes again; ``jitter`` is drawn from 0 to 1.
+
+    What the platform ordered counts if it is longer. A 429 is waited for at the gate, by everybody together, and so not
+    here; a lost platform likewise, once it has been lost a few times in a row.
+    """
+    if isinstance(error, RateLimited):
+        return 0.0
+    backoff = jitter * min(_LONGEST_BACKOFF_SECONDS, 2.0 ** max(tries.total - 1, 0))
+    return max(backoff, error.retry_after_seconds or 0.0)

@@ -1,0 +1,278 @@
+"""The way from a video id to its rows: id lists → ledger → producer → workers → sink.
+
+The input is read and packed whole before the first POST. Then the producer hands pending chunks to the workers, each
+worker brings one chunk at a time to its end, and the sink makes durable what they bring. Whatever stops a run stops it
+in one way: nothing new is sent, what is under way is finished and committed, and the ledger knows the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import anyio
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
+
+import pipeline
+from pipeline import rundir
+from pipeline.chunks import Chunk, Counts, Settlement, VideoState
+from pipeline.client import Client
+from pipeline.config import ApiKey, Config, job_of, page_limit_of
+from pipeline.connection import connected
+from pipeline.errors import Drained, StopRun, StorageError
+from pipeline.intake import Input, take_in
+from pipeline.ledger import Ledger
+from pipeline.log import Level, Log
+from pipeline.manifest import Manifest, continued, new_manifest, read_manifest, write_manifest
+from pipeline.pacing import Gate, Pace
+from pipeline.packing import prompt_groups
+from pipeline.progress import Console, Progress
+from pipeline.rows import FAILURES, RowStyle, encode
+from pipeline.sink import Sink
+from pipeline.stopping import Stop
+from pipeline.worker import Question, Worker
+
+_CHUNKS_READ_AT_ONCE = 32
+SCORE_SOURCE = "score_source"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to run, and with what. Without ``read_input`` only what is already in the ledger goes on.
+
+    ``cache`` is the folder for the quickstart index; ``clock`` gives seconds since the epoch.
+    """
+
+    config: Config
+    folder: Path
+    key: ApiKey
+    console: Console
+    stdin: BinaryIO
+    cache: Path
+    read_input: bool = True
+    log_level: Level = "info"
+    clock: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: with every video answered, with failures, or stopped before its end."""
+
+    counts: Counts
+    stopped: StopRun | None
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the process."""
+        if self.stopped is not None:
+            return self.stopped.exit_code
+        return 3 if self.counts.videos[VideoState.FAILED] else 0
+
+
+async def run(order: Order) -> Outcome:
+    """Bring a run as far as it goes. Raises a ``StopRun`` for whatever forbids it to begin."""
+    folder, clock = order.folder, order.clock
+    rundir.prepare(folder)
+    async with AsyncExitStack() as opened:
+        opened.enter_context(rundir.held(folder))
+        manifest = _agreed_manifest(order)
+        ledger = opened.enter_context(Ledger(folder / rundir.LEDGER))
+        log = opened.enter_context(Log(folder / rundir.LOG, level=order.log_level, clock=clock))
+        log.event("run_began", run_id=manifest.run_id, version=pipeline.__version__)
+        client = await opened.enter_async_context(connected(order.config, order.key, cache=order.cache, clock=clock))
+        if order.read_input:
+            await _take_in(order, ledger, client, log)
+        files = opened.enter_context(rundir.RowFiles(folder, ledger.file_lengths()))
+        with ledger.atomic():
+            ledger.recover()
+        flow = _Flow(order, manifest, ledger, files, client, log)
+        stopped = await flow.run()
+        outcome = _finished(folder, manifest, ledger, stopped)
+        log.event("run_ended", exit_code=outcome.exit_code, reason=str(stopped) if stopped else None)
+        return outcome
+
+
+class _Flow:
+    """Producer, workers and sink of one process, and what they share."""
+
+    def __init__(  # noqa: PLR0917 - each is used once, by the one caller above
+        self, order: Order, manifest: Manifest, ledger: Ledger, files: rundir.RowFiles, client: Client, log: Log
+    ) -> None:
+        config = order.config
+        question = _question(config, manifest.run_id)
+        self._order = order
+        self._gate = Gate(pace_of(config), window=ledger.window(), posts_sent=ledger.posts_sent(), clock=order.clock)
+        self._stop = Stop(self._gate, order.console)
+        self._progress = _progress(ledger.counts(), len(question.groups))
+        self._sink = Sink(ledger, files, reserve_bytes=config.limits.reserve_bytes, on_low_space=self._stop_for_space)
+        self._worker = Worker(question, client, self._gate, self._sink, log=log, clock=order.clock)
+        self._worker.experience.score_source = ledger.fact(SCORE_SOURCE)
+        self._handed_out = self._ended = 0
+        self._news = anyio.Event()
+
+    async def run(self) -> StopRun | None:
+        """Answer every pending chunk. Returns why it stopped before that, if it did."""
+        limits = self._order.config.limits
+        send, receive = anyio.create_memory_object_stream[Chunk]()
+        try:
+            async with anyio.create_task_group() as watching:
+                watching.start_soon(self._stop.watch_signals)
+                watching.start_soon(self._show_progress)
+                async with anyio.create_task_group() as writing:
+                    writing.start_soon(self._sink.run)
+                    async with anyio.create_task_group() as asking:
+                        watching.start_soon(self._stop.end_draining, limits.drain_seconds, asking.cancel_scope)
+                        asking.start_soon(self._produce, send)
+                        with receive:
+                            for _ in range(limits.concurrency):
+                                asking.start_soon(self._work, receive.clone())
+                    self._sink.close()
+                watching.cancel_scope.cancel()
+        except* StopRun as stops:
+            self._stop.because(_first(stops))
+        return self._stop.reason
+
+    async def _produce(self, chunks: ObjectSendStream[Chunk]) -> None:
+        """Hand out pending chunks in the order of their numbers, until nothing is pending or in flight.
+
+        Children have higher numbers than their parents, so going on upwards after each end meets them all.
+        """
+        last = 0
+        async with chunks:
+            while self._stop.reason is None:
+                news = self._news
+                pending = await self._sink.read(
+                    lambda ledger, last=last: ledger.pending_after(last, _CHUNKS_READ_AT_ONCE)  # type: ignore[misc]
+                )
+                for chunk in pending:
+                    last = chunk.number
+                    self._handed_out += 1
+                    try:
+                        await chunks.send(chunk)
+                    except anyio.BrokenResourceError:  # the workers have stopped
+                        return
+                if not pending and self._handed_out == self._ended:
+                    return
+                if not pending:
+                    await news.wait()
+
+    async def _work(self, chunks: ObjectReceiveStream[Chunk]) -> None:
+        """Bring one chunk after another to its end."""
+        async with chunks:
+            async for chunk in chunks:
+                try:
+                    self._count(await self._worker.answer(chunk))
+                except Drained:
+                    return
+                except StopRun as reason:
+                    self._stop.because(reason)
+                    return
+                finally:
+                    self._ended += 1
+                    self._news.set()
+                    self._news = anyio.Event()
+
+    def _count(self, settlement: Settlement) -> None:
+        self._progress.failed += len(settlement.failures)
+        self._progress.settled += len(settlement.scored) + len(settlement.no_match) + len(settlement.failures)
+
+    async def _show_progress(self) -> None:
+        console = self._order.console
+        while True:
+            await anyio.sleep(console.seconds_between_lines)
+            self._progress.posts = self._gate.posts_sent
+            console.show(self._progress.line(anyio.current_time()))
+
+    def _stop_for_space(self) -> None:
+        reserve = self._order.config.limits.reserve_bytes
+        self._stop.because(
+            StorageError(f"{self._order.folder}: less than {reserve:,} bytes are free (limits.reserve_bytes)")
+        )
+
+
+def _agreed_manifest(order: Order) -> Manifest:
+    """The directory's manifest: new, or the stored one gone on with, or ``UsageError`` where it is of another job."""
+    if (order.folder / rundir.RUN_JSON).exists():
+        manifest = continued(read_manifest(order.folder), order.config)
+    else:
+        manifest = new_manifest(order.config, now=order.clock())
+    write_manifest(order.folder, manifest)
+    return manifest
+
+
+async def _take_in(order: Order, ledger: Ledger, client: Client, log: Log) -> None:
+    def skipped(problem: str) -> None:
+        log.event("line_skipped", "warning", problem=problem)
+
+    intake = await take_in(Input(order.config, order.stdin, skipped), ledger, client)
+    counts = ledger.counts()
+    log.event("input_read", ids=intake.read, duplicates=intake.duplicates, added=intake.added, gone=intake.gone)
+    say = order.console.say
+    say(
+        f"input: {intake.read:,} ids, {intake.added:,} new"
+        + (f", {intake.duplicates:,} named more than once" if intake.duplicates else "")
+        + (f"; {intake.gone:,} of earlier inputs are no longer named and stay" if intake.gone else "")
+    )
+    if counts.unknown_durations:
+        say(
+            f"warning: {counts.unknown_durations:,} videos have no known duration, so only "
+            f"{order.config.limits.default_videos_per_post} of them go into one POST (limits.default_videos_per_post); "
+            "give their durations in the id list, or name the index (input.index_id)"
+        )
+
+
+def _question(config: Config, run_id: str) -> Question:
+    job = job_of(config)
+    style = RowStyle(run_id, job.include_clips, job.show_detailed_score, config.output.keep_signed_urls)
+    return Question(job, prompt_groups(job.classes), page_limit_of(config), style)
+
+
+def pace_of(config: Config) -> Pace:
+    """What the configuration's limits allow, as the gate takes it."""
+    limits = config.limits
+    return Pace(
+        requests_per_second=limits.requests_per_second,
+        pages_paced=limits.pages_paced,
+        posts_per_window=limits.posts_per_window,
+        window_seconds=limits.window_seconds,
+        wait_for_quota=limits.on_quota == "wait",
+        give_up_after_seconds=limits.give_up_after_seconds,
+        max_posts=limits.max_posts,
+        max_unknown_posts=limits.max_unknown_posts,
+    )
+
+
+def _progress(counts: Counts, groups: int) -> Progress:
+    videos = sum(counts.videos.values())
+    settled = videos - counts.videos[VideoState.OPEN]
+    return Progress(
+        videos=videos,
+        settled=settled,
+        failed=counts.videos[VideoState.FAILED],
+        posts_planned=counts.open_chunks * groups,
+        began_at=anyio.current_time(),
+        settled_before=settled,
+    )
+
+
+def _finished(folder: Path, manifest: Manifest, ledger: Ledger, stopped: StopRun | None) -> Outcome:
+    """Write down how the run stands now, in the files that are written whole."""
+    with ledger.atomic():
+        ledger.recover()
+    counts = ledger.counts()
+    failures = b"".join(encode(row) for row in ledger.failure_rows(manifest.run_id))
+    rundir.replace_file(folder / FAILURES, failures)
+    write_manifest(folder, replace(manifest, score_source=ledger.fact(SCORE_SOURCE)))
+    return Outcome(counts, stopped if counts.videos[VideoState.OPEN] else None)
+
+
+def _first(stops: BaseExceptionGroup[StopRun]) -> StopRun:
+    reason: BaseException = stops
+    while isinstance(reason, BaseExceptionGroup):
+        reason = reason.exceptions[0]
+    assert isinstance(reason, StopRun)
+    return reason

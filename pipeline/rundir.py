@@ -1,0 +1,194 @@
+"""A run directory: who holds it, and the files in it that only ever grow.
+
+One process at a time: an advisory lock on the directory itself, which the kernel lets go when the process ends however
+it ends, and which moves along when the directory is moved. Nothing in it is followed: a directory or a file that is a
+symbolic link, or no regular file, is refused. Files are made 0600 and directories 0700, and the directory is synced
+after a file is made or renamed in it, or a power cut could lose the name of a file whose bytes are safe.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from pipeline.errors import RunHeld, StorageError
+from pipeline.rows import ROW_FILES
+
+RUN_JSON = "run.json"
+LEDGER = "ledger.sqlite"
+LOG = "run.log"
+METRICS = "run.prom"
+
+_OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def prepare(folder: Path) -> None:
+    """Make a run directory where there is none. Raises ``StorageError`` for what is in its way."""
+    with translated(folder):
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700)
+            sync_folder(folder.parent)
+        for path in (folder, *folder.iterdir()):
+            _refuse_foreign(path, is_folder=path == folder)
+
+
+def _refuse_foreign(path: Path, *, is_folder: bool) -> None:
+    mode = path.lstat().st_mode
+    if is_folder:
+        if not stat.S_ISDIR(mode):
+            raise StorageError(f"{path}: not a directory, or a symbolic link; give the directory itself")
+    elif path.name in _OURS and not stat.S_ISREG(mode):
+        raise StorageError(f"{path}: not a regular file; a run directory holds no links")
+
+
+_OURS = frozenset({*ROW_FILES, RUN_JSON, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", LOG, METRICS, "failures.ndjson"})
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the run. Raises ``RunHeld`` at once where another process does."""
+    with translated(folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunHeld(f"{folder}: another process is working on this run; wait for it or stop it first") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process is working on this run right now."""
+    try:
+        with held(folder):
+            return False
+    except RunHeld:
+        return True
+
+
+def create_private(path: Path) -> None:
+    """Make an empty file that only its owner reads, where there is none."""
+    with translated(path):
+        os.close(os.open(path, _OPEN | os.O_CREAT, 0o600))
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a whole file so that a reader, or a power cut, finds the content before or after, never one between."""
+    draft = path.with_name(f".{path.name}.draft")
+    with translated(path):
+        descriptor = os.open(draft, _OPEN | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            write_all(descriptor, content, 0)
+            sync_content(descriptor)
+        finally:
+            os.close(descriptor)
+        draft.replace(path)
+        sync_folder(path.parent)
+
+
+def write_all(descriptor: int, content: bytes, offset: int) -> None:
+    """Write every byte at an offset, however many calls it takes."""
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view = view[written:]
+        offset += written
+
+
+def sync_content(descriptor: int) -> None:
+    """Make a file's bytes durable. On macOS only ``F_FULLFSYNC`` reaches the disk itself."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """The system's errors as ours, naming the file."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{error.filename or path}: {error.strerror or error}") from error
+
+
+class RowFiles:
+    """The open row files of one run, each as long as the ledger says.
+
+    Raises ``StorageError`` where a file is shorter than its committed length: then committed rows are gone, and going
+    on would hide it. What stands beyond that length was never committed, and is cut off.
+    """
+
+    def __init__(self, folder: Path, lengths: Sequence[int]) -> None:
+        self._folder = folder
+        self._descriptors: list[int] = []
+        self.lengths = list(lengths)
+        try:
+            with translated(folder):
+                for name, length in zip(ROW_FILES, lengths, strict=True):
+                    self._descriptors.append(self._open(folder / name, length))
+                sync_folder(folder)
+        except BaseException:
+            self.close()
+            raise
+
+    @staticmethod
+    def _open(path: Path, length: int) -> int:
+        descriptor = os.open(path, _OPEN | os.O_CREAT, 0o600)
+        size = os.fstat(descriptor).st_size
+        if size < length:
+            os.close(descriptor)
+            raise StorageError(
+                f"{path}: {length - size} bytes of committed rows are missing ({size} of {length} are there); "
+                "put the file back as it was"
+            )
+        if size > length:
+            os.ftruncate(descriptor, length)
+            sync_content(descriptor)
+        return descriptor
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def append(self, blocks: Sequence[bytes]) -> None:
+        """Write one block to each file behind its present end, and make the bytes durable. Empty blocks are free."""
+        with translated(self._folder):
+            for file, block in enumerate(blocks):
+                if block:
+                    write_all(self._descriptors[file], block, self.lengths[file])
+            for file, block in enumerate(blocks):
+                if block:
+                    sync_content(self._descriptors[file])
+                    self.lengths[file] += len(block)
+
+    def free_bytes(self) -> int:
+        """Space left for us on the disk that holds the run."""
+        with translated(self._folder):
+            disk = os.fstatvfs(self._descriptors[0])
+            return disk.f_bavail * disk.f_frsize
+
+    def close(self) -> None:
+        """Let the files go."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())

@@ -1,0 +1,91 @@
+"""How a run stands, from its directory alone: also while another process works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.chunks import ChunkState, PostState, VideoState
+from pipeline.ledger import Ledger
+from pipeline.manifest import read_manifest
+from pipeline.rows import ROW_FILES
+from pipeline.rundir import LEDGER, is_held
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Counts of one run directory. ``posts`` counts by what became of them, ``posts_by_reason`` by why they were sent.
+
+    ``committed_bytes`` is the length up to which each file may be read. ``seconds`` is the videos' known duration.
+    """
+
+    run_id: str
+    directory: str
+    running: bool
+    score_source: str | None
+    videos: int
+    scored: int
+    no_match: int
+    failed: int
+    open: int
+    seconds: float
+    chunks: Mapping[str, int]
+    posts: Mapping[str, int]
+    posts_by_reason: Mapping[str, int]
+    failures: Mapping[str, int]
+    committed_bytes: Mapping[str, int]
+    next_command: str | None
+
+
+def status_of(folder: Path) -> Status:
+    """Read how a run stands. Raises ``UsageError`` for what is no run directory, and ``StorageError``."""
+    manifest = read_manifest(folder)
+    running = is_held(folder)
+    with Ledger(folder / LEDGER, read_only=True) as ledger, ledger.snapshot():
+        counts = ledger.counts()
+        lengths = ledger.file_lengths()
+    posts = {state.name.lower(): 0 for state in PostState}
+    reasons: dict[str, int] = {}
+    for (reason, state), number in counts.posts.items():
+        posts[state.name.lower()] += number
+        if state is not PostState.NOT_SENT:
+            reasons[reason] = reasons.get(reason, 0) + number
+    left = counts.videos[VideoState.OPEN]
+    return Status(
+        run_id=manifest.run_id,
+        directory=str(folder),
+        running=running,
+        score_source=manifest.score_source,
+        videos=sum(counts.videos.values()),
+        scored=counts.videos[VideoState.SCORED],
+        no_match=counts.videos[VideoState.NO_MATCH],
+        failed=counts.videos[VideoState.FAILED],
+        open=left,
+        seconds=counts.seconds,
+        chunks={state.name.lower(): counts.chunks[state] for state in ChunkState},
+        posts=posts,
+        posts_by_reason=reasons,
+        failures=counts.failures,
+        committed_bytes=dict(zip(ROW_FILES, lengths, strict=True)),
+        next_command=f"bulk-classify resume {folder}" if left and not running else None,
+    )
+
+
+def lines_of(status: Status) -> list[str]:
+    """The status for people, a line each."""
+    done = status.scored + status.no_match
+    unknown = status.posts["unknown"]
+    reasons = "".join(f", {number:,} {reason}" for reason, number in status.posts_by_reason.items())
+    lines = [
+        f"run {status.run_id} in {status.directory}" + (" (running)" if status.running else ""),
+        f"videos: {done:,} of {status.videos:,} answered, {status.failed:,} failed, {status.open:,} open",
+        f"answers: {status.scored:,} scored, {status.no_match:,} without a match",
+        f"POSTs: {sum(status.posts_by_reason.values()):,} sent{reasons}"
+        + (f"; {unknown:,} of unknown fate" if unknown else ""),
+    ]
+    lines += [f"failed: {number:,} with {code}" for code, number in status.failures.items()]
+    lines += [f"{name}: {length:,} bytes" for name, length in status.committed_bytes.items()]
+    if status.next_command:
+        lines.append(f"next: {status.next_command}")
+    return lines

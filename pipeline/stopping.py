@@ -1,0 +1,51 @@
+"""How a run stops: the first reason counts, nothing new is sent, and what is under way gets a bounded time to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import anyio
+
+from pipeline.errors import Interrupted, StopRun
+from pipeline.pacing import Gate
+from pipeline.progress import Console
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stop:
+    """The run's one brake. ``reason`` is None while nothing has pulled it."""
+
+    def __init__(self, gate: Gate, console: Console) -> None:
+        self.reason: StopRun | None = None
+        self._gate = gate
+        self._console = console
+        self._pulled = anyio.Event()
+
+    def because(self, reason: StopRun) -> None:
+        """Stop the run. A later reason changes nothing."""
+        if self.reason is None:
+            self.reason = reason
+            self._gate.close()
+            self._pulled.set()
+
+    async def end_draining(self, drain_seconds: float, asking: anyio.CancelScope) -> None:
+        """Once the run stops, give the requests under way so many seconds, then cancel them."""
+        await self._pulled.wait()
+        await anyio.sleep(drain_seconds)
+        asking.cancel()
+
+    async def watch_signals(self) -> None:
+        """Let the first SIGINT, SIGTERM or SIGHUP stop the run, and a second one end the process at once.
+
+        The second is as safe as a kill: what is committed is on the disk, and the rest was never promised. A SIGHUP
+        that was ignored when we began (``nohup``) stays ignored.
+        """
+        heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        with anyio.open_signal_receiver(*heeded) as signals:
+            async for number in signals:
+                if isinstance(self.reason, Interrupted):
+                    os._exit(Interrupted.exit_code)
+                self._console.say(f"{number.name}: finishing the requests under way; once more ends at once")
+                self.because(Interrupted(f"stopped by {number.name}"))
