@@ -9,7 +9,7 @@ for goes to stdout, all else to stderr.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,19 +180,12 @@ def config() -> None:
 @_json
 def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
     """Validate CONFIG, and print every key's value and where it comes from."""
-    from pipeline.config import load, warnings_of
-    from pipeline.config_keys import effective
+    from pipeline.config import effective, load, warnings_of
 
     loaded = load(config, flags=_settings(settings), environment=_environment())
-    facts = {
-        key: {"value": value, "origin": loaded.origins.get(key, "default")}
-        for key, value in effective(loaded.config).items()
-    }
-    _tell(
-        facts,
-        lambda _: [f"{key} = {fact['value']!r}  ({fact['origin']})" for key, fact in facts.items()],
-        as_json=as_json,
-    )
+    values = effective(loaded.config)
+    facts = {key: {"value": value, "origin": loaded.origins.get(key, "default")} for key, value in values.items()}
+    _tell(facts, _settings_with_origins, as_json=as_json)
     for warning in warnings_of(loaded.config):
         click.echo(f"warning: {warning}", err=True)
 
@@ -207,23 +200,22 @@ def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
 @click.option("--tariff", default="none", show_default=True, help="The limits to enforce.")
 @click.option("--page-ttl", default=600.0, show_default=True, help="Seconds that a page token lives.")
 @click.option("--latency", default=0.0, show_default=True, help="Seconds by which every answer is late.")
-def serve(index: Path | None, host: str, port: int, tariff: str, page_ttl: float, latency: float) -> None:
+def serve(index: Path | None, host: str, port: int, **limits: Any) -> None:
     """Serve the local platform: the classify contract, answered from an index on this machine.
 
     The key it asks for is that of BULK_CLASSIFY_PLATFORM_KEY; without one, any key passes, on loopback only.
     """
     import anyio
 
-    from pipeline.platform.serve import serve_forever
-    from pipeline.platform.server import Settings
+    from pipeline.platform.server import Settings, serve_until_stopped
 
-    key = _environment().get("BULK_CLASSIFY_PLATFORM_KEY")
-    settings = Settings(tariff, page_ttl, key or None, latency)
+    key = _environment().get("BULK_CLASSIFY_PLATFORM_KEY") or None
+    settings = Settings(limits["tariff"], limits["page_ttl"], key, limits["latency"])
 
     def announce(url: str) -> None:
         click.echo(f"serving {url} (Ctrl-C ends it)", err=True)
 
-    anyio.run(serve_forever, index or _quickstart(), settings, host, port, announce)
+    anyio.run(serve_until_stopped, index or _quickstart(), settings, host, port, announce)
 
 
 @_commands.group()
@@ -235,11 +227,12 @@ def index() -> None:
 @click.argument("file", type=_PATH)
 @click.option("--name", default="index", show_default=True, help="What the index is called.")
 @click.option("--texts", type=_PATH, help="Captions and spoken lines of videos, NDJSON, to fill it with.")
-def create(file: Path, name: str, texts: Path | None) -> None:
+@_json
+def create(file: Path, name: str, texts: Path | None, as_json: bool) -> None:
     """Make an index FILE, empty or from texts."""
     from pipeline.platform.texts import create_index
 
-    click.echo(create_index(file, name, texts))
+    _tell(create_index(file, name, texts), _facts, as_json=as_json)
 
 
 @index.command()
@@ -249,8 +242,7 @@ def info(file: Path | None, as_json: bool) -> None:
     """Tell what is in an index FILE; without one, in the quickstart index."""
     from pipeline.platform.texts import index_info
 
-    facts = index_info(file or _quickstart())
-    _tell(facts, lambda _: [f"{name}: {value}" for name, value in facts.items()], as_json=as_json)
+    _tell(index_info(file or _quickstart()), _facts, as_json=as_json)
 
 
 # -------------------------------------------------------------------------------------------------------------- pieces
@@ -282,6 +274,16 @@ def _tell(facts: Any, lines_of: Callable[[Any], Sequence[str]], *, as_json: bool
     else:
         for line in lines_of(facts):
             click.echo(line)
+
+
+def _facts(facts: Mapping[str, object]) -> list[str]:
+    return [f"{name}: {value}" for name, value in facts.items()]
+
+
+def _settings_with_origins(facts: Mapping[str, Mapping[str, object]]) -> list[str]:
+    import orjson
+
+    return [f"{key} = {orjson.dumps(fact['value']).decode()}  ({fact['origin']})" for key, fact in facts.items()]
 
 
 def _print_json(facts: object) -> None:

@@ -51,6 +51,7 @@ __all__ = [
     "Config",
     "Loaded",
     "api_key",
+    "effective",
     "freeze",
     "job_of",
     "load",
@@ -128,6 +129,17 @@ def freeze(config: Config) -> dict[str, object]:
     """The configuration as plain JSON values, for ``thaw``. It holds no secret."""
     frozen: dict[str, object] = msgspec.json.decode(msgspec.json.encode(config))
     return frozen
+
+
+def effective(config: Config) -> dict[str, object]:
+    """Every key by its dotted name, and the plain value that it came to."""
+    values: dict[str, object] = {}
+    for key in KEYS:
+        section: object = config
+        for name in key.split("."):
+            section = getattr(section, name)
+        values[key] = msgspec.to_builtins(section)
+    return values
 
 
 def thaw(frozen: Mapping[str, object], *, flags: Mapping[str, object] | None = None) -> Config:

@@ -7,7 +7,7 @@ import signal
 
 import anyio
 
-from pipeline.errors import Interrupted, StopRun
+from pipeline.errors import Interrupted, QuotaReached, StopRun
 from pipeline.pacing import Gate
 from pipeline.progress import Console
 
@@ -21,18 +21,22 @@ class Stop:
         self.reason: StopRun | None = None
         self._gate = gate
         self._console = console
-        self._pulled = anyio.Event()
+        self._draining = anyio.Event()
+        self._signalled = False
 
     def because(self, reason: StopRun) -> None:
-        """Stop the run. A later reason changes nothing."""
-        if self.reason is None:
-            self.reason = reason
+        """Stop the run; the first reason is the one that is told.
+
+        A quota that is used up closes no gate: what was reserved before is still to be sent and walked to its end.
+        """
+        self.reason = self.reason or reason
+        if not isinstance(reason, QuotaReached):
             self._gate.close()
-            self._pulled.set()
+            self._draining.set()
 
     async def end_draining(self, drain_seconds: float, asking: anyio.CancelScope) -> None:
-        """Once the run stops, give the requests under way so many seconds, then cancel them."""
-        await self._pulled.wait()
+        """Once the run drains, give the requests under way so many seconds, then cancel them."""
+        await self._draining.wait()
         await anyio.sleep(drain_seconds)
         asking.cancel()
 
@@ -45,7 +49,8 @@ class Stop:
         heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
         with anyio.open_signal_receiver(*heeded) as signals:
             async for number in signals:
-                if isinstance(self.reason, Interrupted):
+                if self._signalled:
                     os._exit(Interrupted.exit_code)
+                self._signalled = True
                 self._console.say(f"{number.name}: finishing the requests under way; once more ends at once")
                 self.because(Interrupted(f"stopped by {number.name}"))

@@ -17,15 +17,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from pipeline.errors import StorageError
-from pipeline.platform.embed import Embedder, WordEmbedder, embed_track
+from pipeline.platform.embed import Embedder, WordEmbedder
 from pipeline.platform.store import SCHEMA_VERSION, Store
-from pipeline.platform.videos import IndexedVideo
+from pipeline.platform.texts import TextVideo, fill
 
 INDEX_ID = "517569636b73746172740001"
 """The id of the quickstart index, whatever it holds: 'Quickstart' in hexadecimal, and 1."""
@@ -35,31 +33,7 @@ INDEX_NAME = "quickstart"
 _TEXTS = "quickstart/videos.ndjson"
 
 
-class QuickstartClip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A stretch of a video, in seconds, and what is seen, said or written in it."""
-
-    start: float
-    end: float
-    text: str
-
-
-class QuickstartVideo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A made-up video: a track of clips an option, in order and without overlap; ``subject`` is what it is about.
-
-    The ``visual`` clips cover the video from 0 to its end. Nobody may speak, and no letters be seen. The index does not
-    hold the subject; ``none`` stands for a video about nothing in particular.
-    """
-
-    video_id: Annotated[str, Meta(pattern=r"\A[0-9a-f]{24}\Z")]
-    filename: str
-    duration_seconds: float
-    subject: str
-    visual: tuple[QuickstartClip, ...]
-    conversation: tuple[QuickstartClip, ...]
-    text_in_video: tuple[QuickstartClip, ...]
-
-
-def quickstart_videos() -> tuple[QuickstartVideo, ...]:
+def quickstart_videos() -> tuple[TextVideo, ...]:
     """The videos of the quickstart index, as they ship. Raises ``StorageError`` where the package is damaged."""
     return _parsed(_texts())
 
@@ -89,9 +63,9 @@ def _texts() -> bytes:
         raise StorageError(f"the quickstart texts cannot be read: {error}; install this package again") from None
 
 
-def _parsed(texts: bytes) -> tuple[QuickstartVideo, ...]:
+def _parsed(texts: bytes) -> tuple[TextVideo, ...]:
     try:
-        return tuple(msgspec.json.Decoder(QuickstartVideo).decode_lines(texts))
+        return tuple(msgspec.json.Decoder(TextVideo).decode_lines(texts))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StorageError(f"the quickstart texts are damaged: {error}; install this package again") from None
 
@@ -112,21 +86,12 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _build(index: Path, videos: tuple[QuickstartVideo, ...], embedder: Embedder) -> None:
+def _build(index: Path, videos: tuple[TextVideo, ...], embedder: Embedder) -> None:
     unfinished = index.with_suffix(".unfinished")
     for suffix in ("", "-wal", "-shm"):  # What a killed process left.
         Path(f"{unfinished}{suffix}").unlink(missing_ok=True)
     with Store.create(unfinished, INDEX_ID, INDEX_NAME) as store:
-        store.add_videos((_indexed(video, embedder) for video in videos), embedder.space)
+        fill(store, videos, embedder)
     unfinished.chmod(0o600)  # It will also keep the prompts that are asked of it.
     unfinished.rename(index)
 
-
-def _indexed(video: QuickstartVideo, embedder: Embedder) -> IndexedVideo:
-    clips_of = {"visual": video.visual, "conversation": video.conversation, "text_in_video": video.text_in_video}
-    tracks = tuple(
-        embed_track(embedder, option, [(clip.start, clip.end, clip.text) for clip in clips])
-        for option, clips in clips_of.items()
-        if clips
-    )
-    return IndexedVideo(video.video_id, video.filename, video.duration_seconds, tracks)

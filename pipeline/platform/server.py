@@ -4,23 +4,26 @@ A request passes guard, tariff and error layer, in this order, before its route:
 and what the tariff says stands on every answer of a limited endpoint, refusals included. Routes only translate; reading
 and scoring run in worker threads, few of them, because each holds the vectors of ten hours.
 
-Whatever is sent, the answer is JSON of the contract; a status of 500 is a bug of ours, and is logged.
+Whatever a request holds, its answer is JSON of the contract; a status of 500 is a bug of ours, and is logged.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import signal
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar, cast
 
 import anyio
 import anyio.to_thread
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from pipeline.errors import UsageError
@@ -59,6 +62,7 @@ _CODES: Mapping[int, str] = {
     415: "encoding_not_supported",
 }
 _log = logging.getLogger(__name__)
+_http_log = logging.getLogger(f"{__name__}.http")
 _T = TypeVar("_T")
 
 
@@ -78,19 +82,30 @@ class Settings:
 
 @asynccontextmanager
 async def serving(
-    store: Store, settings: Settings, host: str = "127.0.0.1", port: int = 0, *, embedder: Embedder | None = None
+    store: Store,
+    settings: Settings,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    clock: Callable[[], float] = time.time,
+    embedder: Embedder | None = None,
 ) -> AsyncIterator[str]:
     """Serve an index until the block ends; yields the base URL, with its version path. Port 0 takes a free one.
 
-    Raises ``UsageError`` where the address cannot be bound, is not loopback and there is no key, or where the index has
-    vectors that no embedder can ask.
+    ``clock`` and ``embedder`` are as for ``create_app``. Raises ``UsageError`` where the address cannot be bound, or is
+    not loopback and there is no key, and where the index has vectors that no embedder can ask.
     """
     if settings.key is None and not is_loopback(host):
         raise UsageError(f"{host} can be reached from other machines: set a key, or serve on 127.0.0.1")
-    app = create_app(store, settings, embedder=embedder, host=host)
-    # Bodies are decompressed here: aiohttp logs a traceback for one that is not what its header says.
+    app = create_app(store, settings, clock, embedder=embedder, host=host)
     runner = web.AppRunner(
-        app, access_log=None, handle_signals=False, shutdown_timeout=_DRAIN_SECONDS, auto_decompress=False
+        app,
+        access_log=None,
+        handle_signals=False,
+        logger=_http_log,
+        shutdown_timeout=_DRAIN_SECONDS,
+        # aiohttp logs a traceback for a body that is not what its header says; _body does not.
+        auto_decompress=False,
     )
     await runner.setup()
     try:
@@ -103,6 +118,17 @@ async def serving(
     finally:
         with anyio.CancelScope(shield=True):
             await runner.cleanup()
+
+
+async def serve_until_stopped(
+    index: Path, settings: Settings, host: str, port: int, announce: Callable[[str], None]
+) -> None:
+    """Serve an index file until SIGINT or SIGTERM; ``announce`` gets the base URL. Raises as ``serving`` does."""
+    with Store.open(index) as store, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with serving(store, settings, host, port) as url:
+            announce(url)
+            async for _ in signals:
+                return
 
 
 def create_app(
@@ -186,10 +212,18 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
             response.headers["Allow"] = refused.headers["Allow"]
         return response
     except ConnectionError:
-        raise  # the client is gone, and nobody would read an answer
+        return _refusal(400, "parameter_invalid", "The request body is cut short.")  # nobody is left to read it
     except Exception:  # noqa: BLE001 - one request's bug is not the server's end
         _log.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return _refusal(500, "internal_server_error", "The platform failed; its log says why.")
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    """False for what aiohttp would log with a traceback although only the client did wrong, and was told so."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_http_log.addFilter(_is_our_fault)
 
 
 def _refusal(status: int, code: str, message: str) -> web.Response:

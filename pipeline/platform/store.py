@@ -340,7 +340,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _translated(path: Path, error: sqlite3.Error) -> StorageError:
-    if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+    # Errors that Python itself raises, such as for a closed connection, have no code.
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
         return StorageError(f"{path} is not an index of the local platform")
     return StorageError(f"the index {path} cannot be read or written: {error}")
 

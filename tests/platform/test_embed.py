@@ -72,7 +72,7 @@ def test_embedding_leaves_logging_alone_and_stays_quiet_when_the_process_forks()
 
 
 def test_only_the_default_space_has_an_embedder() -> None:
-    with pytest.raises(UsageError, match="no embedder for the space 'marengo-2.7'"):
+    with pytest.raises(UsageError, match=r"no embedder for the space 'marengo-2\.7'"):
         embedder_for("marengo-2.7")
 
 

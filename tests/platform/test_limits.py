@@ -19,7 +19,7 @@ def clock() -> Clock:
 
 
 def test_the_tariffs_are_those_of_the_contract() -> None:
-    assert TARIFFS == {
+    assert dict(TARIFFS) == {
         "none": Tariff(0, 0),
         "v1.1": Tariff(calls_per_second=1),
         "v1.2-free": Tariff(posts_per_window=20, window_seconds=86_400),

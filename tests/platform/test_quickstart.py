@@ -15,9 +15,10 @@ from pipeline.errors import StorageError
 from pipeline.models import MAX_PROMPTS, JobClass, Threshold
 from pipeline.platform import quickstart
 from pipeline.platform.embed import WordEmbedder
-from pipeline.platform.quickstart import INDEX_ID, INDEX_NAME, QuickstartVideo, quickstart_index, quickstart_videos
+from pipeline.platform.quickstart import INDEX_ID, INDEX_NAME, quickstart_index, quickstart_videos
 from pipeline.platform.scoring import classify
 from pipeline.platform.store import Store
+from pipeline.platform.texts import TextVideo
 from pipeline.wire import ClassifyRequest
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -67,7 +68,7 @@ def test_there_are_enough_videos_of_enough_subjects() -> None:
 
 
 @pytest.mark.parametrize("video", VIDEOS, ids=lambda video: video.filename)
-def test_the_clips_of_a_video_follow_each_other_within_it(video: QuickstartVideo) -> None:
+def test_the_clips_of_a_video_follow_each_other_within_it(video: TextVideo) -> None:
     assert 60 <= video.duration_seconds <= 1200
     for track in (video.visual, video.conversation, video.text_in_video):
         times = [0.0, *(moment for clip in track for moment in (clip.start, clip.end)), video.duration_seconds]
@@ -76,7 +77,7 @@ def test_the_clips_of_a_video_follow_each_other_within_it(video: QuickstartVideo
 
 
 @pytest.mark.parametrize("video", VIDEOS, ids=lambda video: video.filename)
-def test_captions_cover_a_video_from_start_to_end(video: QuickstartVideo) -> None:
+def test_captions_cover_a_video_from_start_to_end(video: TextVideo) -> None:
     captions = video.visual
     assert 6 <= len(captions) <= 25
     assert captions[0].start == 0
