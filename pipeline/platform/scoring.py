@@ -66,6 +66,7 @@ def classify(
     and a score that is at most its ``max_score``.
     """
     prompts = sorted({prompt for one in request.classes for prompt in one.prompts})
+    assert len(prompts) <= MAX_PROMPTS, "a standing has room for no more"
     rows = _lay_out(videos, {option for one in request.classes for option in _options(one, request)})
     if rows is None:
         return []
