@@ -115,11 +115,10 @@ def _run(config: Config, folder: Path, *, read_input: bool, options: dict[str, A
     status = status_of(folder)
     if options["as_json"]:
         _print_json(status)
-    for line in lines_of(status):
-        order.console.say(line)
     if outcome.stopped is not None:
         click.echo(f"error: {outcome.stopped}", err=True)
-        click.echo(f"next: {status.next_command}", err=True)
+    for line in lines_of(status):
+        order.console.say(line)
     sys.exit(outcome.exit_code)
 
 

@@ -7,7 +7,7 @@ place. What is to be done about it is not decided here: the error's base class n
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
@@ -20,12 +20,13 @@ from pipeline.errors import (
     KeyRefused,
     Overloaded,
     PipelineError,
+    PlatformDown,
     RateLimited,
     Repack,
     RequestRefused,
     RestartWalk,
 )
-from pipeline.models import Page, Video
+from pipeline.models import Page
 from pipeline.pacing import Quota, quota_of, retry_after_seconds
 from pipeline.transport import Response, Transport
 
@@ -72,17 +73,13 @@ class Client:
             raise AnswerUnusable("the platform sent a page token that cannot be part of a URL", code="unusable_token")
         return self._answer(await self._transport.exchange("GET", f"/classify/{quote(token, safe='')}"), of_token=True)
 
-    async def index_videos(self, index_id: str) -> AsyncIterator[tuple[Video, ...]]:
-        """Every video of an index, a page at a time, in the platform's order. Raises as ``classify`` does."""
-        page = total = 1
-        while page <= total:
-            path = f"/indexes/{quote(index_id, safe='')}/videos?page={page}&page_limit={_LISTING_PAGE_LIMIT}"
-            response = await self._transport.exchange("GET", path)
-            if response.status != 200:
-                raise self._failure(response, of_token=False)
-            listed = wire.decode_video_list(response.body)
-            yield listed.videos
-            page, total = page + 1, listed.total_pages
+    async def index_videos(self, index_id: str, page: int) -> wire.VideoListPage:
+        """One page, from 1, of an index's videos. Raises as ``classify`` does."""
+        path = f"/indexes/{quote(index_id, safe='')}/videos?page={page}&page_limit={_LISTING_PAGE_LIMIT}"
+        response = await self._transport.exchange("GET", path)
+        if response.status != 200:
+            raise self._failure(response, of_token=False)
+        return wire.decode_video_list(response.body)
 
     def _answer(self, response: Response, *, of_token: bool) -> Answer:
         if not 200 <= response.status < 300:
@@ -104,7 +101,7 @@ class Client:
         if status == 410 or code == "api_upgrade_required" or (status == 404 and code != "resource_not_exist"):
             return EndpointGone(f"{GONE} ({told})")
         if 300 <= status < 400:
-            return AnswerUnusable(f"{told}: redirects are not followed", code="redirected", http_status=status)
+            return PlatformDown(f"the platform redirects ({told}), and a key is never sent on: check api.url")
         kind = _BY_STATUS.get(status) or (Overloaded if status >= 500 else _refusal_of(code, message))
         wait = retry_after_seconds(response.headers, now=self._clock())
         return kind(told, code=code, http_status=status, retry_after_seconds=wait)

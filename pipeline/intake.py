@@ -7,22 +7,26 @@ input is read again at each start: ids that are new are taken in and packed, ids
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+import random
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import anyio
 from anyio.from_thread import run as run_in_loop
 from anyio.to_thread import run_sync
 
 from pipeline.chunks import Intake
 from pipeline.client import Client
 from pipeline.config import Config
-from pipeline.errors import InputError, JobRefused, RequestFailed
+from pipeline.errors import InputError, JobRefused, PlatformDown, RequestFailed, ResendCounted, ResendFree
 from pipeline.ids import expand, read_videos
 from pipeline.ledger import Ledger
 from pipeline.models import Video
 from pipeline.packing import Packer
+from pipeline.reaction import MAX_PAGE_RESENDS
+from pipeline.wire import VideoListPage
 
 INPUT_FINGERPRINT = "input_fingerprint"
 
@@ -39,7 +43,7 @@ class Input:
 async def take_in(given: Input, ledger: Ledger, client: Client) -> Intake:
     """Read the whole input into the ledger. Raises ``InputError``, after which the ledger is as it was."""
     index_id = given.config.input.index_id
-    listing = _pulled(client.index_videos(index_id), index_id) if index_id else iter(())
+    listing = _listed(client, index_id) if index_id else iter(())
     return await run_sync(_take_in, given, ledger, listing)
 
 
@@ -75,14 +79,24 @@ def _hashed(videos: Iterable[Video], update: Callable[[bytes], None]) -> Iterato
         yield video
 
 
-def _pulled(pages: AsyncIterator[tuple[Video, ...]], index_id: str) -> Iterator[Video]:
+def _listed(client: Client, index_id: str) -> Iterator[Video]:
     """An index's videos for the thread that takes them in, each page fetched in the event loop when its turn comes."""
-    while (page := run_in_loop(_next_page, pages, index_id)) is not None:
-        yield from page
+    page = total = 1
+    while page <= total:
+        listed = run_in_loop(_listing_page, client, index_id, page)
+        yield from listed.videos
+        page, total = page + 1, listed.total_pages
 
 
-async def _next_page(pages: AsyncIterator[tuple[Video, ...]], index_id: str) -> tuple[Video, ...] | None:
-    try:
-        return await anext(pages, None)
-    except RequestFailed as error:
-        raise JobRefused(f"the index {index_id!r} cannot be listed: {error}") from error
+async def _listing_page(client: Client, index_id: str, page: int) -> VideoListPage:
+    tries = 0
+    while True:
+        try:
+            return await client.index_videos(index_id, page)
+        except (ResendFree, ResendCounted) as error:
+            tries += 1
+            if tries > MAX_PAGE_RESENDS:
+                raise PlatformDown(f"the index {index_id!r} cannot be listed: {error}") from None
+            await anyio.sleep(max(error.retry_after_seconds or 0.0, random.random() * 2.0**tries))  # noqa: S311
+        except RequestFailed as error:
+            raise JobRefused(f"the index {index_id!r} cannot be listed: {error}") from None

@@ -79,8 +79,8 @@ async def run(order: Order) -> Outcome:
     rundir.prepare(folder)
     async with AsyncExitStack() as opened:
         opened.enter_context(rundir.held(folder))
-        manifest = _agreed_manifest(order)
         ledger = opened.enter_context(Ledger(folder / rundir.LEDGER))
+        manifest = _agreed_manifest(order, ledger)
         log = opened.enter_context(Log(folder / rundir.LOG, level=order.log_level, clock=clock))
         log.event("run_began", run_id=manifest.run_id, version=pipeline.__version__)
         client = await opened.enter_async_context(connected(order.config, order.key, cache=order.cache, clock=clock))
@@ -107,10 +107,22 @@ class _Flow:
         self._order = order
         self._gate = Gate(pace_of(config), window=ledger.window(), posts_sent=ledger.posts_sent(), clock=order.clock)
         self._stop = Stop(self._gate, order.console)
-        self._progress = _progress(ledger.counts(), len(question.groups))
+        counts = ledger.counts()
+        self._progress = _progress(counts, len(question.groups))
         self._sink = Sink(ledger, files, reserve_bytes=config.limits.reserve_bytes, on_low_space=self._stop_for_space)
-        self._worker = Worker(question, client, self._gate, self._sink, log=log, clock=order.clock)
+        self._worker = Worker(
+            question,
+            client,
+            self._gate,
+            self._sink,
+            max_bisect_posts=config.limits.max_bisect_posts,
+            log=log,
+            clock=order.clock,
+        )
         self._worker.experience.score_source = ledger.fact(SCORE_SOURCE)
+        self._worker.experience.bisect_posts = sum(
+            number for (reason, _), number in counts.posts.items() if reason == "bisect"
+        )
         self._handed_out = self._ended = 0
         self._news = anyio.Event()
 
@@ -194,9 +206,12 @@ class _Flow:
         )
 
 
-def _agreed_manifest(order: Order) -> Manifest:
-    """The directory's manifest: new, or the stored one gone on with, or ``UsageError`` where it is of another job."""
-    if (order.folder / rundir.RUN_JSON).exists():
+def _agreed_manifest(order: Order, ledger: Ledger) -> Manifest:
+    """The directory's manifest: the stored one gone on with, or a new one where no input was ever taken in.
+
+    Raises ``UsageError`` where the directory holds a run of another job.
+    """
+    if ledger.next_chunk_number() > 1:
         manifest = continued(read_manifest(order.folder), order.config)
     else:
         manifest = new_manifest(order.config, now=order.clock())

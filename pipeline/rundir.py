@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,24 +53,37 @@ _OURS = frozenset({*ROW_FILES, RUN_JSON, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold the run. Raises ``RunHeld`` at once where another process does."""
+def held(folder: Path, *, tries: int = 5) -> Iterator[None]:
+    """Hold the run. Raises ``RunHeld`` where another process does.
+
+    It tries a few times, because whoever asks ``is_held`` holds the lock for a moment too.
+    """
     with translated(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunHeld(f"{folder}: another process is working on this run; wait for it or stop it first") from None
+        if not _locked(descriptor, tries):
+            raise RunHeld(f"{folder}: another process is working on this run; wait for it or stop it first")
         yield
     finally:
         os.close(descriptor)
 
 
+def _locked(descriptor: int, tries: int) -> bool:
+    for attempt in range(tries):
+        if attempt:
+            time.sleep(0.05)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return True
+    return False
+
+
 def is_held(folder: Path) -> bool:
     """Whether a process is working on this run right now."""
     try:
-        with held(folder):
+        with held(folder, tries=1):
             return False
     except RunHeld:
         return True

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.chunks import ChunkState, PostState, VideoState
 from pipeline.ledger import Ledger
 from pipeline.manifest import read_manifest
-from pipeline.rows import ROW_FILES
+from pipeline.rows import FAILURES, ROW_FILES
 from pipeline.rundir import LEDGER, is_held
 
 
@@ -84,7 +84,7 @@ def lines_of(status: Status) -> list[str]:
         f"POSTs: {sum(status.posts_by_reason.values()):,} sent{reasons}"
         + (f"; {unknown:,} of unknown fate" if unknown else ""),
     ]
-    lines += [f"failed: {number:,} with {code}" for code, number in status.failures.items()]
+    lines += [f"failed: {number:,} with {code}, see {FAILURES}" for code, number in status.failures.items()]
     lines += [f"{name}: {length:,} bytes" for name, length in status.committed_bytes.items()]
     if status.next_command:
         lines.append(f"next: {status.next_command}")

@@ -1,10 +1,10 @@
 """One chunk: ask every prompt group, walk every page, merge, and settle each of its videos.
 
 For each prompt group the worker asks for the videos that it holds no answer for yet: with a POST, or from a page token
-that is still alive. So asking for the first time, and going on after a kill, after a dead token, or after a walk that
-owed videos, are one loop. Failures name their reaction. What concerns the request is met here (wait, send again, start
-the walk anew); what concerns the videos ends the chunk, with children that go on by themselves; what concerns the run
-stops it.
+that is held (only the platform can say that it is dead, for our clock may be wrong, and asking is free). So asking for
+the first time, and going on after a kill, after a dead token, or after a walk that owed videos, are one loop. Failures
+name their reaction. What concerns the request is met here (wait, send again, start the walk anew); what concerns the
+videos ends the chunk, with children that go on by themselves; what concerns the run stops it.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class Experience:
     """What the chunks of this process have taught each other."""
 
     score_source: str | None
+    bisect_posts: int = 0
     proven_groups: set[int] = field(default_factory=set)
     refused: dict[int, tuple[str, frozenset[str]]] = field(default_factory=dict)
     whole_walks: int = 0
@@ -79,12 +80,21 @@ class Worker:
     """Answers chunks, one at a time for each task that calls ``answer``. ``clock`` gives seconds since the epoch."""
 
     def __init__(
-        self, question: Question, client: Client, gate: Gate, sink: Sink, *, log: Log, clock: Callable[[], float]
+        self,
+        question: Question,
+        client: Client,
+        gate: Gate,
+        sink: Sink,
+        *,
+        max_bisect_posts: int,
+        log: Log,
+        clock: Callable[[], float],
     ) -> None:
         self._question = question
         self._client = client
         self._gate = gate
         self._sink = sink
+        self._max_bisect_posts = max_bisect_posts
         self._log = log
         self._clock = clock
         self._order = {one.name: place for place, one in enumerate(question.job.classes)}
@@ -118,7 +128,7 @@ class Worker:
             answer.complete = not self.experience.totals_trusted
             answer.ended_short = False
         while not answer.settled and not answer.ended_short:
-            begins = not self._can_go_on(answer)
+            begins = answer.next_token is None
             try:
                 if begins:
                     answer.begin_walk()
@@ -136,9 +146,6 @@ class Worker:
             except (AnswerUnusable, ResendFree, ResendCounted) as error:
                 self._log.event("answer_given_up", "warning", chunk=chunk.number, reason=str(error))
                 answer.fail_missing(error)
-
-    def _can_go_on(self, answer: GroupAnswer) -> bool:
-        return answer.next_token is not None and (answer.expires_at is None or answer.expires_at > self._clock())
 
     async def _take(self, chunk: Chunk, answer: GroupAnswer, reply: Answer, *, begins: bool, is_last: bool) -> None:
         """Add a page to the answer, and spool it unless the chunk's commit is its first durable write."""
@@ -217,6 +224,7 @@ class Worker:
     async def _intend(self, chunk: int, prompt_group: int, reason: str) -> int:
         """Make it durable that a POST is about to leave; its number."""
         moment, window = self._clock(), self._gate.window
+        self.experience.bisect_posts += reason == "bisect"
         return await self._sink.record(
             lambda ledger: ledger.intend_post(chunk, prompt_group, reason, intended_at=moment, window=window)
         )
@@ -235,7 +243,7 @@ class Worker:
             self._gate.failed(perhaps_billed=True)
         elif isinstance(error, AnswerUnusable):
             await self._end_post(post, PostState.ANSWERED, billed=True, http_status=status)
-            self._gate.answered(None)
+            self._gate.failed(perhaps_billed=True)
         else:
             await self._end_post(post, PostState.REFUSED, billed=False, http_status=status)
             if isinstance(error, RateLimited):
@@ -262,7 +270,8 @@ class Worker:
     # -------------------------------------------------------------------------------------------------- the chunk
 
     async def _split(self, chunk: Chunk, answers: Sequence[GroupAnswer], refusal: Repack | Bisect) -> tuple[Child, ...]:
-        """Two halves of a chunk that the platform refuses as it is; none where it is one video, which then fails.
+        """Two halves of a chunk that the platform refuses as it is; of one video, or where the budget for searching is
+        spent, none: then the refused videos fail.
 
         Raises ``JobRefused`` where it must be the job that is refused: a reason that says nothing known, twice, for
         two chunks that share no video, in a prompt group that was never answered.
@@ -274,12 +283,15 @@ class Worker:
             if message == str(refusal) and refused_first.isdisjoint(video_ids):
                 await self._sink.later(lambda ledger: ledger.move(chunk.number, ChunkState.PENDING))
                 raise JobRefused(f"the platform refuses this job: {refusal}")
-        if len(video_ids) == 1:
+        reason = "repack" if isinstance(refusal, Repack) else "bisect"
+        ends_here = len(video_ids) == 1 or (
+            reason == "bisect" and self.experience.bisect_posts >= self._max_bisect_posts
+        )
+        if ends_here:
             answers[group].fail_missing(refusal)
         open_ids = _open_ids(answers)
-        reason = "repack" if isinstance(refusal, Repack) else "bisect"
         self._log.event("chunk_split", chunk=chunk.number, videos=len(open_ids), reason=str(refusal))
-        if len(video_ids) == 1:
+        if ends_here:
             return _children([open_ids], answers, reason)
         refused = set(video_ids)
         suspects = [one for one in open_ids if one in refused]

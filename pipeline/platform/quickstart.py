@@ -94,4 +94,3 @@ def _build(index: Path, videos: tuple[TextVideo, ...], embedder: Embedder) -> No
         fill(store, videos, embedder)
     unfinished.chmod(0o600)  # It will also keep the prompts that are asked of it.
     unfinished.rename(index)
-
