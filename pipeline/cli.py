@@ -106,6 +106,7 @@ def _run(config: Config, folder: Path, *, read_input: bool, options: dict[str, A
 
     from pipeline import run as runs
     from pipeline.config import warnings_of
+    from pipeline.notify import notify
     from pipeline.status import lines_of, status_of
 
     order = _order(config, folder, read_input=read_input, options=options)
@@ -119,6 +120,8 @@ def _run(config: Config, folder: Path, *, read_input: bool, options: dict[str, A
         click.echo(f"error: {outcome.stopped}", err=True)
     for line in lines_of(status):
         order.console.say(line)
+    if problem := notify(config, outcome.exit_code, status, _environment()):
+        click.echo(f"warning: {problem}", err=True)
     sys.exit(outcome.exit_code)
 
 

@@ -44,7 +44,7 @@ SCORE_SOURCE = "score_source"
 class Order:
     """What to run, and with what. Without ``read_input`` only what is already in the ledger goes on.
 
-    ``cache`` is the folder for the quickstart index; ``clock`` gives seconds since the epoch.
+    ``cache`` is the folder for the quickstart index and the locks of accounts; ``clock`` gives seconds since the epoch.
     """
 
     config: Config
@@ -79,6 +79,8 @@ async def run(order: Order) -> Outcome:
     rundir.prepare(folder)
     async with AsyncExitStack() as opened:
         opened.enter_context(rundir.held(folder))
+        if order.config.api.url != "embedded":
+            opened.enter_context(rundir.account_held(order.cache / "accounts", _account(order), folder))
         ledger = opened.enter_context(Ledger(folder / rundir.LEDGER))
         manifest = _agreed_manifest(order, ledger)
         log = opened.enter_context(Log(folder / rundir.LOG, level=order.log_level, clock=clock))
@@ -204,6 +206,12 @@ class _Flow:
         self._stop.because(
             StorageError(f"{self._order.folder}: less than {reserve:,} bytes are free (limits.reserve_bytes)")
         )
+
+
+def _account(order: Order) -> str:
+    """Whose quota this run spends: at this platform, that of the named account or else of the key."""
+    api = order.config.api
+    return f"{api.url}\n{api.account or order.key.reveal()}"
 
 
 def _agreed_manifest(order: Order, ledger: Ledger) -> Manifest:

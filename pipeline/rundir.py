@@ -9,6 +9,7 @@ after a file is made or renamed in it, or a power cut could lose the name of a f
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import stat
 import sys
@@ -19,12 +20,11 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.errors import RunHeld, StorageError
-from pipeline.rows import ROW_FILES
+from pipeline.rows import FAILURES, ROW_FILES
 
 RUN_JSON = "run.json"
 LEDGER = "ledger.sqlite"
 LOG = "run.log"
-METRICS = "run.prom"
 
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -49,7 +49,7 @@ def _refuse_foreign(path: Path, *, is_folder: bool) -> None:
         raise StorageError(f"{path}: not a regular file; a run directory holds no links")
 
 
-_OURS = frozenset({*ROW_FILES, RUN_JSON, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", LOG, METRICS, "failures.ndjson"})
+_OURS = frozenset({*ROW_FILES, RUN_JSON, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", LOG, FAILURES})
 
 
 @contextmanager
@@ -63,6 +63,28 @@ def held(folder: Path, *, tries: int = 5) -> Iterator[None]:
     try:
         if not _locked(descriptor, tries):
             raise RunHeld(f"{folder}: another process is working on this run; wait for it or stop it first")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def account_held(locks: Path, account: str, folder: Path) -> Iterator[None]:
+    """Hold an account on this machine, so that two runs do not spend one quota at twice the pace.
+
+    ``account`` may be a secret: only its hash names the lock, a file in ``locks``, which says who holds it. Raises
+    ``RunHeld`` where another run does.
+    """
+    path = locks / f"{hashlib.sha256(account.encode()).hexdigest()[:32]}.lock"
+    with translated(path):
+        locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, _OPEN | os.O_CREAT, 0o600)
+    try:
+        if not _locked(descriptor, tries=1):
+            holder = os.pread(descriptor, 4096, 0).decode(errors="replace")
+            raise RunHeld(f"another run of this account is at work on this machine: {holder}")
+        os.ftruncate(descriptor, 0)
+        write_all(descriptor, f"process {os.getpid()}, {folder.absolute()}".encode(), 0)
         yield
     finally:
         os.close(descriptor)

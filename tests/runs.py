@@ -155,9 +155,7 @@ class Desk:
         """The rows without what differs from run to run: their order, chunk, run and moment."""
         return {name: _sorted(map(_without_origin, self.rows(name))) for name in (SCORES, CLIPS, VIDEOS)}
 
-    def check(
-        self, server: ContractServer, video_ids: Iterable[str], classes: Sequence[JsonObject] = CLASSES
-    ) -> None:
+    def check(self, server: ContractServer, video_ids: Iterable[str], classes: Sequence[JsonObject] = CLASSES) -> None:
         """The run is proven sound, and has just the right rows of these videos, by the server's own account."""
         assert server.violations == []
         assert verify(self.out).differences == []

@@ -1,0 +1,40 @@
+"""Telling somebody that a run has stopped, by a command of theirs: mail, chat, whatever they have."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+
+import orjson
+
+from pipeline.api_key import KEY_VARIABLES
+from pipeline.config import Config
+from pipeline.status import Status, lines_of
+
+_LONGEST_SECONDS = 60
+
+
+def notify(config: Config, exit_code: int, status: Status, environment: Mapping[str, str]) -> str | None:
+    """Run ``notify.command``, if there is one; what went wrong with it, if anything did.
+
+    It gets ``NOTIFY_EXIT_CODE``, ``NOTIFY_DIRECTORY``, ``NOTIFY_SUMMARY`` (lines for people) and ``NOTIFY_STATUS`` (the
+    status as JSON), and no API key. It has a minute.
+    """
+    command = config.notify.command
+    if not command:
+        return None
+    told = {
+        "NOTIFY_EXIT_CODE": str(exit_code),
+        "NOTIFY_DIRECTORY": status.directory,
+        "NOTIFY_SUMMARY": "\n".join(lines_of(status)),
+        "NOTIFY_STATUS": orjson.dumps(status).decode(),
+    }
+    secret = {*KEY_VARIABLES, config.api.key_env}
+    inherited = {name: value for name, value in environment.items() if name not in secret}
+    try:
+        ended = subprocess.run(  # noqa: S603 - the user's own command, as a list, without a shell
+            list(command), env=inherited | told, stdin=subprocess.DEVNULL, timeout=_LONGEST_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"notify.command failed: {error}"
+    return f"notify.command ended with {ended.returncode}" if ended.returncode else None

@@ -1,0 +1,48 @@
+"""A command of the user's is told that a run has stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import load
+from pipeline.config_keys import Config
+from pipeline.notify import notify
+from tests.runs import KEY, Desk
+from tests.servers.contract import ContractServer
+
+WRITE = "import json, os; json.dump(dict(os.environ), open('told.json', 'w'))"
+
+
+async def finished(desk: Desk, *command: str) -> tuple[Config, str]:
+    """A run of two videos to its end, with this command configured."""
+    desk.write_ids({"a": 10.5, "b": 20})
+    async with ContractServer({"a": 10.5, "b": 20}, key=KEY) as server:
+        desk.write_config(server.url, notify__command=list(command))
+        ended = await desk.command("run", desk.config)
+    return load(desk.config, flags={}, environment={}).config, ended.stderr
+
+
+async def test_the_command_gets_the_exit_code_and_the_status_and_no_key(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    await finished(desk, sys.executable, "-c", WRITE)
+    told: dict[str, Any] = json.loads((tmp_path / "told.json").read_bytes())
+    assert (told["NOTIFY_EXIT_CODE"], told["NOTIFY_DIRECTORY"]) == ("0", str(desk.out))
+    assert "videos: 2 of 2 answered" in told["NOTIFY_SUMMARY"]
+    assert json.loads(told["NOTIFY_STATUS"])["videos"] == 2
+    assert "HOME" in told
+    assert KEY not in json.dumps(told)
+
+
+async def test_a_command_that_fails_is_a_warning(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    config, stderr = await finished(desk, sys.executable, "-c", "raise SystemExit(7)")
+    assert stderr.splitlines()[-1] == "warning: notify.command ended with 7"
+    assert notify(config, 0, desk.status(), {}) == "notify.command ended with 7"
+
+
+async def test_a_command_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
+    _, stderr = await finished(Desk(tmp_path), "/no/such/program")
+    assert stderr.splitlines()[-1].startswith("warning: notify.command failed: [Errno 2]")
