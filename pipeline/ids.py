@@ -14,36 +14,36 @@ import glob
 import os
 import re
 import tempfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from math import inf
 from pathlib import Path, PurePath
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Literal
 
 import msgspec
-import zstandard
 
 from pipeline.errors import InputError
+from pipeline.lines import (
+    LONGEST_LINE,
+    UTF8_MARK,
+    BadFile,
+    BadLine,
+    blocks_of,
+    compression_of,
+    lines_of,
+    opened,
+    peek,
+    reason_of,
+    text_of,
+    without_mark,
+)
 from pipeline.models import Video
 
 STANDARD_INPUT = "-"
-LONGEST_LINE = 65_536
-"""Bytes in a line, or in a csv record of several lines; a longer one is bad."""
 LISTED_PROBLEMS = 20
 
-_BLOCK = 65_536
-# Bytes decompressed at a time: 64 can become 66 KB (gzip) or 2 MB (zstd), and no more.
-_COMPRESSED_STEP = 64
-# What a zstd frame may make us remember: as much as the zstd command allows, which `zstd --long` needs.
-_LARGEST_ZSTD_WINDOW = 1 << 27
-_GZIP = re.compile(rb"\x1f\x8b")
-# The second is a skippable frame, with which pzstd begins.
-_ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
-_UTF8_MARK = b"\xef\xbb\xbf"
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _PARQUET_MARK = b"PAR1"
 # The temporary copy of Parquet that comes compressed or through a pipe: a bomb must not fill the disk.
 _LARGEST_PARQUET_COPY = 1 << 30
@@ -56,14 +56,6 @@ _NUMBER = re.compile(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _Format = Literal["txt", "csv", "ndjson", "parquet"]
 _FORMATS: dict[str, _Format] = {".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet"}
 _LineReport = Callable[[int, str], None]
-
-
-class _BadLine(Exception):
-    """Why one line holds no video."""
-
-
-class _BadFile(Exception):
-    """Why a file cannot be read, or not to its end."""
 
 
 def expand(patterns: Sequence[str], base: Path) -> list[str]:
@@ -120,9 +112,9 @@ def read_videos(
             if path == STANDARD_INPUT:
                 yield from _videos(stdin, None, report)
             else:
-                with _opened(path) as stream:
+                with opened(path) as stream:
                     yield from _videos(stream, Path(path), report)
-        except _BadFile as error:
+        except BadFile as error:
             problems.add(f"{name}: {error}")
     problems.raise_if_any()
 
@@ -151,88 +143,19 @@ def _report_line(report: Callable[[str], None], name: str, line: int, reason: st
 
 
 def _videos(stream: BinaryIO, path: Path | None, report: _LineReport) -> Iterator[Video]:
-    stored_head, stored = _peek(_blocks(stream))
-    compression = _compression_of(stored_head)
-    head, blocks = _peek(compression(stored)) if compression else (stored_head, stored)
+    stored_head, stored = peek(blocks_of(stream))
+    compression = compression_of(stored_head)
+    head, blocks = peek(compression(stored)) if compression else (stored_head, stored)
     kind = _format_of(path, head)
     if kind == "parquet" and not head.startswith(_PARQUET_MARK):
-        raise _BadFile("this is not a Parquet file")
+        raise BadFile("this is not a Parquet file")
     if kind == "parquet" and path and path.is_file() and not compression:
         yield from _parquet_videos(path, report)
     elif kind == "parquet":
         yield from _copied_parquet_videos(blocks, report)
     else:
         read_lines = {"txt": _txt_videos, "csv": _csv_videos, "ndjson": _ndjson_videos}[kind]
-        yield from read_lines(_lines(_without_mark(head, blocks)), report)
-
-
-# ------------------------------------------------------------------------------------------------- from bytes to lines
-
-
-def _opened(path: str) -> BinaryIO:
-    try:
-        return Path(path).open("rb")
-    except OSError as error:
-        raise _BadFile(_reason(error)) from None
-    except ValueError:
-        raise _BadFile("no path has a NUL") from None
-
-
-def _blocks(stream: BinaryIO) -> Iterator[bytes]:
-    try:
-        while block := stream.read(_BLOCK):
-            yield block
-    except OSError as error:
-        raise _BadFile(_reason(error)) from None
-
-
-def _peek(blocks: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """The beginning (a block's length, or all there is), and the blocks again, the first of which is that beginning."""
-    head = b""
-    for block in blocks:
-        head += block
-        if len(head) >= _BLOCK:
-            break
-    return head, chain((head,), blocks)
-
-
-def _compression_of(head: bytes) -> Callable[[Iterable[bytes]], Iterator[bytes]] | None:
-    if _GZIP.match(head):
-        return partial(_decompressed, begin=partial(zlib.decompressobj, wbits=31), error=zlib.error)
-    if _ZSTD.match(head):
-        decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_ZSTD_WINDOW)
-        return partial(_decompressed, begin=decompressor.decompressobj, error=zstandard.ZstdError)
-    return None
-
-
-class _Decompression(Protocol):
-    """One gzip member or zstd frame. zstandard's readers are no choice: they take a truncated file for a whole one."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
-def _decompressed(
-    blocks: Iterable[bytes], begin: Callable[[], _Decompression], error: type[Exception]
-) -> Iterator[bytes]:
-    """What members or frames, one after the other, hold; zeros between and behind them (padding) are ignored."""
-    member = begin()
-    try:
-        for block in blocks:
-            for start in range(0, len(block), _COMPRESSED_STEP):
-                step = block[start : start + _COMPRESSED_STEP]
-                while step := (step.lstrip(b"\0") if member.eof else step):
-                    member = begin() if member.eof else member
-                    if output := member.decompress(step):
-                        yield output
-                    step = member.unused_data if member.eof else b""
-    except error as reason:
-        raise _BadFile(f"the compressed data is corrupt: {reason}") from None
-    if not member.eof:
-        raise _BadFile("the compressed data is truncated")
+        yield from read_lines(lines_of(without_mark(head, blocks)), report)
 
 
 def _format_of(path: Path | None, head: bytes) -> _Format:
@@ -242,39 +165,11 @@ def _format_of(path: Path | None, head: bytes) -> _Format:
         return _FORMATS[suffix]
     if suffix != ".txt" and head.startswith(_PARQUET_MARK):
         return "parquet"
-    first_line = head.removeprefix(_UTF8_MARK).lstrip().partition(b"\n")[0].decode(errors="replace")
+    first_line = head.removeprefix(UTF8_MARK).lstrip().partition(b"\n")[0].decode(errors="replace")
     if first_line.startswith("{"):
         return "ndjson"
     # A .txt file may have a header too: no video is called video_id.
     return "csv" if _delimiter_of(first_line) and not first_line.startswith("#") else "txt"
-
-
-def _without_mark(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    if head.startswith(_UTF16_MARKS):
-        raise _BadFile("this is UTF-16: save it as UTF-8")
-    return chain((head.removeprefix(_UTF8_MARK),), islice(blocks, 1, None))
-
-
-def _lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Lines without their LF. Of one that is too long only so much is kept that ``_text`` can see it."""
-    rest = b""
-    for block in blocks:
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()[: LONGEST_LINE + 1]
-        yield from lines
-    if rest:
-        yield rest
-
-
-def _text(line: bytes) -> str:
-    if len(line) > LONGEST_LINE:
-        raise _BadLine("longer than 64 KiB")
-    if b"\0" in line:
-        raise _BadLine("has a NUL character")
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        raise _BadLine(f"not UTF-8: byte {line[error.start]:#04x} at position {error.start + 1}") from None
 
 
 # ------------------------------------------------------------------------------------------------ from lines to videos
@@ -283,12 +178,12 @@ def _text(line: bytes) -> str:
 def _txt_videos(lines: Iterator[bytes], report: _LineReport) -> Iterator[Video]:
     for number, line in enumerate(lines, 1):
         try:
-            text = _text(line)
+            text = text_of(line)
             if "#" in text:
                 text = _COMMENT.sub("", text)
             if text := text.strip():
                 yield Video(_video_id(text))
-        except _BadLine as error:
+        except BadLine as error:
             report(number, str(error))
 
 
@@ -306,7 +201,7 @@ def _csv_videos(lines: Iterator[bytes], report: _LineReport) -> Iterator[Video]:
                 record.check(row, len(header))
                 duration = None if duration_column is None else _duration_of_text(row[duration_column])
                 yield Video(_video_id(row[id_column].strip()), duration)
-        except (csv.Error, _BadLine) as error:
+        except (csv.Error, BadLine) as error:
             report(record.first_line, f"{error}{record.extent()}")
 
 
@@ -316,12 +211,12 @@ def _csv_header(record: _Record) -> tuple[Iterator[list[str]], list[str]]:
         delimiter = _delimiter_of(first_line)
         if not delimiter:
             seen = f"its first line is {_shown(first_line.strip())}" if first_line else "it is empty"
-            raise _BadFile(f"a csv file needs a header with video_id, and {seen}")
+            raise BadFile(f"a csv file needs a header with video_id, and {seen}")
         rows = csv.reader(chain((first_line,), record), delimiter=delimiter, strict=True)
         header = next(rows)
         record.check(header, len(header))
-    except (csv.Error, _BadLine) as error:
-        raise _BadFile(f"the header is broken: {error}{record.extent()}") from None
+    except (csv.Error, BadLine) as error:
+        raise BadFile(f"the header is broken: {error}{record.extent()}") from None
     return rows, header
 
 
@@ -348,19 +243,19 @@ class _Record:
         self.first_line = self.first_line or self._last_line
         self._length += len(line)
         if self._length > LONGEST_LINE:
-            raise _BadLine("longer than 64 KiB" + (": is a quote left open?" if self._length > len(line) else ""))
+            raise BadLine("longer than 64 KiB" + (": is a quote left open?" if self._length > len(line) else ""))
         try:
-            return _text(line) + "\n"
-        except _BadLine as error:
+            return text_of(line) + "\n"
+        except BadLine as error:
             self._problem = self._problem or str(error)
             return line.decode(errors="replace") + "\n"
 
     def check(self, row: list[str], width: int) -> None:
-        """Raise ``_BadLine`` where a line could not be read, or has not the fields of the header."""
+        """Raise ``BadLine`` where a line could not be read, or has not the fields of the header."""
         if self._problem:
-            raise _BadLine(self._problem)
+            raise BadLine(self._problem)
         if len(row) < width or any(row[width:]):
-            raise _BadLine(f"has {len(row)} fields, and the header has {width}")
+            raise BadLine(f"has {len(row)} fields, and the header has {width}")
 
     def extent(self) -> str:
         """Where a record of several lines stands."""
@@ -388,7 +283,7 @@ def _columns(header: Iterable[str]) -> tuple[int, int | None]:
     durations = [name for name in ("duration_seconds", "duration") if name in names]
     for name in ("video_id", *durations[:1]):
         if names.count(name) != 1:
-            raise _BadFile(f"needs one column {name}, and has {names.count(name)}")
+            raise BadFile(f"needs one column {name}, and has {names.count(name)}")
     return names.index("video_id"), names.index(durations[0]) if durations else None
 
 
@@ -408,10 +303,10 @@ def _ndjson_videos(lines: Iterator[bytes], report: _LineReport) -> Iterator[Vide
     decoder = msgspec.json.Decoder(_Listed)
     for number, line in enumerate(lines, 1):
         try:
-            text = _text(line)
+            text = text_of(line)
             if text.strip():
                 yield _listed_video(decoder.decode(text))
-        except (_BadLine, msgspec.DecodeError) as error:
+        except (BadLine, msgspec.DecodeError) as error:
             report(number, str(error))
         except RecursionError:
             report(number, "the JSON is nested too deeply")
@@ -421,7 +316,7 @@ def _listed_video(listed: _Listed) -> Video:
     """The object that ``ids --index`` writes, one of an index as the platform lists it, or a simpler one."""
     video_id = listed.listed_id if listed.video_id is None else listed.video_id
     if video_id is None:
-        raise _BadLine("the object has no video_id")
+        raise BadLine("the object has no video_id")
     metadata = listed.metadata or _Metadata()
     for seconds in (listed.duration_seconds, listed.duration, metadata.duration):
         if seconds is not None:
@@ -433,7 +328,7 @@ def _parquet_videos(path: Path, report: _LineReport) -> Iterator[Video]:
     try:
         import duckdb  # noqa: PLC0415 - an optional extra
     except ImportError:
-        raise _BadFile("Parquet is read by DuckDB, which is an extra: pip install 'bulk-classify[analytics]'") from None
+        raise BadFile("Parquet is read by DuckDB, which is an extra: pip install 'bulk-classify[analytics]'") from None
     # Nothing is fetched from the network, and columns named by the path (a=b/) are not the file's.
     settings: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
@@ -457,10 +352,10 @@ def _parquet_videos(path: Path, report: _LineReport) -> Iterator[Video]:
                     number += 1
                     try:
                         yield Video(_video_id(video_id or ""), _duration_of_text(duration or ""))
-                    except _BadLine as error:
+                    except BadLine as error:
                         report(number, str(error))
     except duckdb.Error as error:
-        raise _BadFile(f"DuckDB cannot read it: {_printable(str(error).splitlines()[0])}") from None
+        raise BadFile(f"DuckDB cannot read it: {_printable(str(error).splitlines()[0])}") from None
 
 
 def _quoted(column: str) -> str:
@@ -476,11 +371,11 @@ def _copied_parquet_videos(blocks: Iterator[bytes], report: _LineReport) -> Iter
             for block in blocks:
                 length += len(block)
                 if length > _LARGEST_PARQUET_COPY:
-                    raise _BadFile("over 1 GiB of compressed or piped Parquet: name a plain file")
+                    raise BadFile("over 1 GiB of compressed or piped Parquet: name a plain file")
                 copy.write(block)
             copy.flush()
         except OSError as error:
-            raise _BadFile(f"its temporary copy failed: {_reason(error)}") from None
+            raise BadFile(f"its temporary copy failed: {reason_of(error)}") from None
         yield from _parquet_videos(Path(copy.name), report)
 
 
@@ -491,8 +386,8 @@ def _video_id(text: str) -> str:
     if _ID.fullmatch(text):
         return text
     if not text:
-        raise _BadLine("the video id is empty")
-    raise _BadLine(f"not a video id (letters, digits, _ and - only): {_shown(text)}")
+        raise BadLine("the video id is empty")
+    raise BadLine(f"not a video id (letters, digits, _ and - only): {_shown(text)}")
 
 
 def _duration_of_text(text: str) -> float | None:
@@ -510,8 +405,8 @@ def _duration(seconds: float, written: str = "") -> float:
     return seconds
 
 
-def _no_duration(written: str) -> _BadLine:
-    return _BadLine(f"a duration is a positive number of seconds, not {_shown(written)}")
+def _no_duration(written: str) -> BadLine:
+    return BadLine(f"a duration is a positive number of seconds, not {_shown(written)}")
 
 
 def _shown(text: str) -> str:
@@ -520,7 +415,3 @@ def _shown(text: str) -> str:
 
 def _printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
