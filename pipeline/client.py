@@ -86,13 +86,12 @@ class Client:
             raise self._failure(response, of_token=of_token)
         page = wire.decode_page(response.body)
         source = response.headers.get(wire.SCORE_SOURCE_HEADER) or self._score_source
-        return Answer(replace(page, score_source=source), response.body, quota_of(response.headers))
+        return Answer(replace(page, score_source=source), response.body, quota_of(response.headers, now=self._clock()))
 
     def _failure(self, response: Response, *, of_token: bool) -> PipelineError:
-        code, message = wire.decode_error(response.body)
+        code, message = (self._harmless(text) for text in wire.decode_error(response.body))
         status = response.status
-        said = f"{code}: {message}" if code else message
-        said = "".join(letter if letter.isprintable() else " " for letter in said.replace(self._secret, "[key]"))
+        said = f"{code}: {message}" if code and message else code or message
         told = f"HTTP {status}" + (f" ({said[:_LONGEST_MESSAGE]})" if said else "")
         if status in {401, 403}:
             return KeyRefused(f"the platform refuses the API key: {told}. Check the key, or who owns these videos")
@@ -104,7 +103,16 @@ class Client:
             return PlatformDown(f"the platform redirects ({told}), and a key is never sent on: check api.url")
         kind = _BY_STATUS.get(status) or (Overloaded if status >= 500 else _refusal_of(code, message))
         wait = retry_after_seconds(response.headers, now=self._clock())
-        return kind(told, code=code, http_status=status, retry_after_seconds=wait)
+        error = kind(told, code=code, http_status=status, retry_after_seconds=wait)
+        quota = quota_of(response.headers, now=self._clock())
+        if isinstance(error, RateLimited) and quota is not None and not quota.remaining:
+            error.quota_resets_at = quota.resets_at
+        return error
+
+    def _harmless(self, text: str) -> str:
+        """What the platform says, without our key and without what a terminal would obey, and not endless."""
+        text = text.replace(self._secret, "[key]")[:_LONGEST_MESSAGE]
+        return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 _BY_STATUS: dict[int, type[Overloaded | RateLimited | GatewayFailed | Repack]] = {

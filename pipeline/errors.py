@@ -14,6 +14,7 @@
     │   ├── QuotaReached      75
     │   └── Interrupted      130
     ├── Drained                     the run is stopping: nothing new is sent, what is open stays open
+    ├── Overbooked                  the quota has no place for this POST after all: give it back, reserve again
     └── RequestFailed               one HTTP request brought no usable page
         ├── ResendFree              it was never executed: wait, send it again
         │   ├── CannotConnect
@@ -122,6 +123,10 @@ class Drained(PipelineError):
     """The run is stopping, and this request was not sent."""
 
 
+class Overbooked(PipelineError):
+    """The platform counts more POSTs than we did, and this one has no place in the window."""
+
+
 class RequestFailed(PipelineError):
     """One HTTP request brought no usable page.
 
@@ -163,9 +168,14 @@ class Overloaded(ResendFree):
 
 
 class RateLimited(ResendFree):
-    """429: sent too early. No fault of the chunk's."""
+    """429: sent too early. No fault of the chunk's.
+
+    Where the platform says that nothing of the quota remains, ``quota_resets_at`` is when its window ends, in seconds
+    since the epoch; else None.
+    """
 
     code = "too_many_requests"
+    quota_resets_at: float | None = None
 
 
 class ResendCounted(RequestFailed):

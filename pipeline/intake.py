@@ -7,7 +7,6 @@ input is read again at each start: ids that are new are taken in and packed, ids
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,17 +32,21 @@ INPUT_FINGERPRINT = "input_fingerprint"
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Where the ids come from: files (and standard input), an index of the platform, or both."""
+    """Where the ids come from: files (and standard input), an index of the platform, or both.
+
+    ``jitter`` gives numbers from 0 to 1 that spread the resends of a listing.
+    """
 
     config: Config
     stdin: BinaryIO
     on_skipped: Callable[[str], None]
+    jitter: Callable[[], float]
 
 
 async def take_in(given: Input, ledger: Ledger, client: Client) -> Intake:
     """Read the whole input into the ledger. Raises ``InputError``, after which the ledger is as it was."""
     index_id = given.config.input.index_id
-    listing = _listed(client, index_id) if index_id else iter(())
+    listing = _listed(client, index_id, given.jitter) if index_id else iter(())
     return await run_sync(_take_in, given, ledger, listing)
 
 
@@ -79,16 +82,16 @@ def _hashed(videos: Iterable[Video], update: Callable[[bytes], None]) -> Iterato
         yield video
 
 
-def _listed(client: Client, index_id: str) -> Iterator[Video]:
+def _listed(client: Client, index_id: str, jitter: Callable[[], float]) -> Iterator[Video]:
     """An index's videos for the thread that takes them in, each page fetched in the event loop when its turn comes."""
     page = total = 1
     while page <= total:
-        listed = run_in_loop(_listing_page, client, index_id, page)
+        listed = run_in_loop(_listing_page, client, index_id, page, jitter)
         yield from listed.videos
         page, total = page + 1, listed.total_pages
 
 
-async def _listing_page(client: Client, index_id: str, page: int) -> VideoListPage:
+async def _listing_page(client: Client, index_id: str, page: int, jitter: Callable[[], float]) -> VideoListPage:
     tries = 0
     while True:
         try:
@@ -97,6 +100,6 @@ async def _listing_page(client: Client, index_id: str, page: int) -> VideoListPa
             tries += 1
             if tries > MAX_PAGE_RESENDS:
                 raise PlatformDown(f"the index {index_id!r} cannot be listed: {error}") from None
-            await anyio.sleep(max(error.retry_after_seconds or 0.0, random.random() * 2.0**tries))  # noqa: S311
+            await anyio.sleep(max(error.retry_after_seconds or 0.0, jitter() * 2.0**tries))
         except RequestFailed as error:
             raise JobRefused(f"the index {index_id!r} cannot be listed: {error}") from None

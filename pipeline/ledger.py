@@ -40,6 +40,9 @@ from pipeline.pacing import Window
 from pipeline.rows import ROW_FILES, FailureRow
 from pipeline.rundir import create_private
 
+SCORE_SOURCE = "score_source"
+"""The fact that says whose scale the run's scores are on."""
+
 _APPLICATION_ID = 0x62636C31  # "bcl1"
 _SCHEMA_VERSION = 1
 _SLICE = 10_000  # rows held in memory while a million ids are taken in
@@ -316,8 +319,18 @@ class Ledger:
             intended_at,
         )
 
-    def end_post(self, post: int, state: PostState, *, billed: bool | None, http_status: int | None = None) -> None:
-        """Write down what became of a POST; ``billed`` is None where nobody knows."""
+    def end_post(
+        self,
+        post: int,
+        state: PostState,
+        *,
+        billed: bool | None,
+        http_status: int | None = None,
+        window: Window | None = None,
+    ) -> None:
+        """Write down what became of a POST, and of the quota; ``billed`` is None where nobody knows."""
+        if window is not None:
+            self.remember_window(window)
         self._run(
             "UPDATE post SET state = ?, billed = ?, http_status = ? WHERE post = ?", state, billed, http_status, post
         )
@@ -381,8 +394,9 @@ class Ledger:
     def settle(self, settlement: Settlement, segments: Sequence[Segment]) -> None:
         """End a chunk: its videos' states, its segments and the files' new lengths, its children, its spool gone."""
         chunk = settlement.chunk
-        self._set_states(VideoState.SCORED, settlement.scored)
-        self._set_states(VideoState.NO_MATCH, settlement.no_match)
+        self.move(chunk, ChunkState.IN_FLIGHT)
+        self._set_states(chunk, VideoState.SCORED, settlement.scored)
+        self._set_states(chunk, VideoState.NO_MATCH, settlement.no_match)
         self._set_failures(settlement)
         for segment in segments:
             self._run(
@@ -398,14 +412,18 @@ class Ledger:
         for child in settlement.children:
             self._add_child(chunk, child)
         self._run("UPDATE chunk SET attempts = ? WHERE chunk = ?", settlement.attempts, chunk)
-        self.move(chunk, ChunkState.IN_FLIGHT)
         self.move(chunk, ChunkState.REPLACED if settlement.children else ChunkState.DONE)
 
-    def _set_states(self, state: VideoState, video_ids: Iterable[str]) -> None:
-        self._many("UPDATE video SET state = ? WHERE id = ?", ((state, one) for one in video_ids))
+    def _set_states(self, chunk: int, state: VideoState, video_ids: Sequence[str]) -> None:
+        changed = self._many(
+            "UPDATE video SET state = ? WHERE id = ? AND chunk = ? AND state = 0",
+            ((state, one, chunk) for one in video_ids),
+        )
+        if changed != len(video_ids):
+            raise ValueError(f"chunk {chunk} settles {len(video_ids)} videos, but has only {changed} of them open")
 
     def _set_failures(self, settlement: Settlement) -> None:
-        self._set_states(VideoState.FAILED, (failure.video_id for failure in settlement.failures))
+        self._set_states(settlement.chunk, VideoState.FAILED, [failure.video_id for failure in settlement.failures])
         self._many(
             "INSERT OR REPLACE INTO failure SELECT video, ?, ?, ?, ?, ?, ? FROM video WHERE id = ?",
             (
@@ -431,7 +449,10 @@ class Ledger:
             child.reason,
             child.shortfalls,
         )
-        self._many("UPDATE video SET chunk = ? WHERE id = ?", ((number, one) for one in child.video_ids))
+        self._many(
+            "UPDATE video SET chunk = ? WHERE id = ? AND chunk = ?",
+            ((number, one, parent) for one in child.video_ids),
+        )
         for walk in child.held:
             inherited = self._insert_walk(number, walk)
             for page in walk.pages:
@@ -500,8 +521,13 @@ class Ledger:
     # ----------------------------------------------------------------------------------------------------- queries
 
     def _each(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        with _translated(self.path):
-            yield from self._connection.execute(query, values)
+        rows = self._connection.execute(query, values)
+        while True:
+            with _translated(self.path):  # not around the yield: what the reader raises is the reader's
+                row = rows.fetchone()
+            if row is None:
+                return
+            yield row
 
     def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with _translated(self.path):
@@ -519,8 +545,9 @@ class Ledger:
     def _run(self, query: str, *values: object) -> None:
         self._connection.execute(query, values)
 
-    def _many(self, query: str, rows: Iterable[Sequence[object]]) -> None:
-        self._connection.executemany(query, rows)
+    def _many(self, query: str, rows: Iterable[Sequence[object]]) -> int:
+        """Run a statement for each row; how many rows of the table it changed, all together."""
+        return max(self._connection.executemany(query, rows).rowcount, 0)
 
     def _insert(self, query: str, *values: object) -> int:
         return int(self._connection.execute(query, values).lastrowid or 0)

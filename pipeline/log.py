@@ -6,8 +6,10 @@ whoever logs passes ids, counts and messages of ours, never headers and never a 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, Self
@@ -42,11 +44,8 @@ class Log:
         if LEVELS.index(level) < self._lowest:
             return
         entry = {"at": utc(self._clock()), "level": level, "event": name, **facts}
-        line = orjson.dumps(entry, default=str, option=orjson.OPT_APPEND_NEWLINE)
-        try:
-            os.write(self._descriptor, line)
-        except OSError:
-            return
+        with suppress(OSError):
+            os.write(self._descriptor, _line(entry))
 
     def __enter__(self) -> Self:
         return self
@@ -57,3 +56,10 @@ class Log:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+def _line(entry: dict[str, object]) -> bytes:
+    try:
+        return orjson.dumps(entry, default=str, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a number beyond 64 bits, or a file name that is not Unicode
+        return json.dumps(entry, default=str).encode() + b"\n"

@@ -53,44 +53,65 @@ def new_manifest(config: Config, *, now: float) -> Manifest:
     return Manifest(run_id, utc(now), config, versions=versions)
 
 
+class _Fingerprint(msgspec.Struct):
+    job: str
+    classes: dict[str, str]
+    score_source: str | None
+
+
+class _Versioned(msgspec.Struct):
+    format: int
+
+
+class _Stored(msgspec.Struct):
+    """The file, key by key."""
+
+    format: int
+    run_id: str
+    created_at: str
+    versions: dict[str, str]
+    fingerprint: _Fingerprint
+    config: dict[str, Any]
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read a run directory's manifest. Raises ``UsageError`` where there is none, ``StorageError`` for a broken one."""
     path = folder / RUN_JSON
     try:
-        stored = orjson.loads(path.read_bytes())
-        if stored["format"] != _FORMAT:
-            raise StorageError(f"{path}: written by another version (format {stored['format']}, not {_FORMAT})")
-        return Manifest(
-            stored["run_id"],
-            stored["created_at"],
-            configuration.thaw(stored["config"]),
-            stored["fingerprint"]["score_source"],
-            stored["versions"],
-        )
-    except FileNotFoundError:
+        content = path.read_bytes()
+        written = msgspec.json.decode(content, type=_Versioned).format
+        if written != _FORMAT:
+            raise StorageError(f"{path}: written by another version (format {written}, not {_FORMAT})")
+        stored = msgspec.json.decode(content, type=_Stored)
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{folder}: not a run directory (it has no {RUN_JSON})") from None
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise StorageError(f"{path}: not what bulk-classify writes ({error!r})") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StorageError(f"{path}: not what bulk-classify writes ({error})") from None
+    return Manifest(
+        stored.run_id,
+        stored.created_at,
+        configuration.thaw(stored.config),
+        stored.fingerprint.score_source,
+        stored.versions,
+    )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Put a manifest in its place, whole."""
     job = configuration.job_of(manifest.config)
-    stored: dict[str, Any] = {
-        "format": _FORMAT,
-        "run_id": manifest.run_id,
-        "created_at": manifest.created_at,
-        "versions": manifest.versions,
-        "fingerprint": {
-            "job": manifest.job_fingerprint,
-            "classes": {one.name: class_hash(one, job) for one in job.classes},
-            "score_source": manifest.score_source,
-        },
-        "config": configuration.freeze(manifest.config),
-    }
-    replace_file(folder / RUN_JSON, orjson.dumps(stored, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    classes = {one.name: class_hash(one, job) for one in job.classes}
+    stored = _Stored(
+        _FORMAT,
+        manifest.run_id,
+        manifest.created_at,
+        dict(manifest.versions),
+        _Fingerprint(manifest.job_fingerprint, classes, manifest.score_source),
+        configuration.freeze(manifest.config),
+    )
+    content = msgspec.json.format(msgspec.json.encode(stored), indent=2) + b"\n"
+    replace_file(folder / RUN_JSON, content)
 
 
 def continued(stored: Manifest, config: Config) -> Manifest:

@@ -17,12 +17,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import anyio
 from aiolimiter import AsyncLimiter
 
-from pipeline.errors import Drained, PlatformDown, QuotaReached
+from pipeline.errors import (
+    AnswerUnusable,
+    Drained,
+    Overbooked,
+    PlatformDown,
+    QuotaReached,
+    RateLimited,
+    RequestFailed,
+    ResendCounted,
+    ResendFree,
+    StopRun,
+)
 
 _MARGIN_SECONDS = 0.01  # jitter on loopback is a few milliseconds; a 429 widens it by as much again
 _WIDEST_MARGIN_SECONDS = 0.5
@@ -30,7 +42,7 @@ _RESET_GRACE_SECONDS = 2.0  # the platform's clock and ours may differ by a seco
 _LONGEST_NAP_SECONDS = 30.0  # then the wall clock is read again: a laptop may have slept
 _LONGEST_ORDERED_PAUSE_SECONDS = 86_400.0
 _FAILURES_TO_BREAK = 5
-_LONGEST_PROBE_SECONDS = 60.0
+_LONGEST_BACKOFF_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +76,14 @@ class Quota:
     resets_at: float
 
 
-def quota_of(headers: Mapping[str, str]) -> Quota | None:
+def quota_of(headers: Mapping[str, str], now: float) -> Quota | None:
     """The ``X-Ratelimit-*`` headers as a quota; None where they are missing or make no sense."""
     try:
         limit, remaining = int(headers["X-Ratelimit-Limit"]), int(headers["X-Ratelimit-Remaining"])
-        resets_at = float(headers["X-Ratelimit-Reset"])
     except (KeyError, ValueError):
         return None
-    if not (0 <= remaining <= limit and 0 < resets_at < 1e11):
+    resets_at = _reset_of(headers, now)
+    if resets_at is None or not 0 <= remaining <= limit:
         return None
     return Quota(limit, remaining, resets_at)
 
@@ -79,27 +91,40 @@ def quota_of(headers: Mapping[str, str]) -> Quota | None:
 def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
     """How long the platform orders us to wait, in seconds: ``Retry-After``, else ``X-Ratelimit-Reset``; at most a day.
 
-    ``Retry-After`` is a number of seconds or an HTTP date. ``X-Ratelimit-Reset`` is told apart by its size: seconds
-    from now, seconds since the epoch, or milliseconds since the epoch. ``now`` is in seconds since the epoch.
+    ``Retry-After`` is a number of seconds or an HTTP date. ``now`` is in seconds since the epoch.
     """
-    wait = _seconds_of(headers.get("Retry-After", ""), now)
+    text = headers.get("Retry-After", "")
+    wait = _number_of(text)
     if wait is None:
-        reset = _seconds_of(headers.get("X-Ratelimit-Reset", ""), now)
-        if reset is not None and reset > 1e11:
-            reset /= 1000
-        wait = reset - now if reset is not None and reset > 1e9 else reset
+        try:
+            date = parsedate_to_datetime(text)
+            # "-0000" and asctime's form name no zone; HTTP's dates are in UTC.
+            wait = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
+        except (ValueError, OverflowError):
+            resets_at = _reset_of(headers, now)
+            wait = None if resets_at is None else resets_at - now
     return None if wait is None else min(max(wait, 0.0), _LONGEST_ORDERED_PAUSE_SECONDS)
 
 
-def _seconds_of(text: str, now: float) -> float | None:
+def _reset_of(headers: Mapping[str, str], now: float) -> float | None:
+    """``X-Ratelimit-Reset`` in seconds since the epoch.
+
+    The vendor sends that; others send milliseconds since the epoch, or seconds from now. They differ by their size.
+    """
+    reset = _number_of(headers.get("X-Ratelimit-Reset", ""))
+    if reset is None:
+        return None
+    if reset > 1e11:
+        return reset / 1000
+    return reset if reset > 1e9 else now + reset
+
+
+def _number_of(text: str) -> float | None:
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        try:
-            return parsedate_to_datetime(text).timestamp() - now
-        except (ValueError, OverflowError):
-            return None
-    return seconds if 0 <= seconds < 1e15 else None
+        return None
+    return number if 0 <= number < 1e15 else None
 
 
 class Gate:
@@ -113,10 +138,11 @@ class Gate:
         self._pace = pace
         self._clock = clock
         self._window = window
-        self._limit = pace.posts_per_window
+        self._limit = pace.posts_per_window or None
         self._unanswered = 0
         self.posts_sent = posts_sent
         self._unknown_in_a_row = 0
+        self._refusals_in_a_row = 0
         self._margin = _MARGIN_SECONDS
         self._limiter = self._new_limiter()
         self._paused_until = 0.0  # of anyio.current_time
@@ -164,7 +190,7 @@ class Gate:
             now = self._clock()
             if self._window is None or now >= self._window.resets_at + _RESET_GRACE_SECONDS:
                 self._window = Window(0, now + self._pace.window_seconds)
-            if not self._limit or self._window.used < self._limit:
+            if self._limit is None or self._window.used < self._limit:
                 self._window = replace(self._window, used=self._window.used + 1)
                 self._unanswered += 1
                 self.posts_sent += 1
@@ -183,7 +209,11 @@ class Gate:
 
     @asynccontextmanager
     async def post_turn(self) -> AsyncIterator[None]:
-        """Wait until the reserved POST may leave, and hold the turn while it is under way. Raises ``Drained``."""
+        """Wait until the reserved POST may leave, and hold the turn while it is under way.
+
+        Raises ``Drained``, and ``Overbooked`` where the platform has told meanwhile that the place is not there: then
+        give it back and reserve another.
+        """
         alone = not self._proven
         if alone:
             with self._wait():
@@ -193,10 +223,29 @@ class Gate:
                 self._alone.release()
                 alone = False
             await self._pass_rate()
+            if self._limit is not None and self._window is not None and self._window.used > self._limit:
+                raise Overbooked
             yield
+        except (RequestFailed, StopRun) as error:
+            # Here and not in the worker, which would await something first: the next POST is waiting for this turn.
+            self._conclude(error)
+            raise
         finally:
             if alone:
                 self._alone.release()
+
+    def _conclude(self, error: RequestFailed | StopRun) -> None:
+        """Learn from how a POST failed. Raises ``PlatformDown`` where that was one failure too many."""
+        if isinstance(error, StopRun):
+            self.close()
+        elif isinstance(error, RateLimited):
+            self.refused_for_rate(error.retry_after_seconds, error.quota_resets_at)
+        elif isinstance(error, ResendCounted | AnswerUnusable):
+            self.failed(perhaps_billed=True, cause=error)
+        elif isinstance(error, ResendFree):
+            self.failed(error.retry_after_seconds, cause=error)
+        else:
+            self.refused()
 
     async def page_turn(self) -> None:
         """Wait until a page may be asked for. Raises ``Drained``."""
@@ -206,54 +255,73 @@ class Gate:
             await self._pass_rate()
 
     def answered(self, quota: Quota | None) -> None:
-        """A POST was answered with a page; ``quota`` is the platform's count, if it told one."""
+        """A POST was answered with a page, in its turn; ``quota`` is the platform's count, if it told one."""
         self._unanswered -= 1
         self._proven = True
-        self._failures = self._unknown_in_a_row = 0
+        self._failures = self._unknown_in_a_row = self._refusals_in_a_row = 0
         if quota is not None:
             self._limit = quota.limit
             # What is under way may not be in the platform's count yet.
             self._window = Window(quota.limit - quota.remaining + self._unanswered, quota.resets_at)
 
-    def refused_for_rate(self, ordered_seconds: float | None) -> None:
-        """A 429: every POST waits as ordered, and the pace comes back with a wider margin."""
+    def refused_for_rate(self, ordered_seconds: float | None, quota_resets_at: float | None = None) -> None:
+        """A 429: every POST waits as ordered, and the pace comes back with a wider margin.
+
+        Where the quota is used up, by whomever, this window is over.
+        """
         self._unanswered -= 1
+        self._refusals_in_a_row += 1
         self._margin = min(self._margin + _MARGIN_SECONDS, _WIDEST_MARGIN_SECONDS)
         self._limiter = self._new_limiter()
-        self._pause_all(ordered_seconds if ordered_seconds is not None else 1.0 + self._margin)
+        if quota_resets_at is not None:
+            self._limit = self._limit or 0
+            self._window = Window(self._limit, quota_resets_at)
+        backoff = _doubled(self._refusals_in_a_row - 1)
+        # An order counts, but "at once" is not obeyed for ever: after a while once a second.
+        self._pause_all(
+            backoff if ordered_seconds is None else max(ordered_seconds, backoff / _LONGEST_BACKOFF_SECONDS)
+        )
 
-    def failed(self, ordered_seconds: float | None = None, *, perhaps_billed: bool = False) -> None:
+    def failed(
+        self,
+        ordered_seconds: float | None = None,
+        *,
+        perhaps_billed: bool = False,
+        cause: RequestFailed | None = None,
+    ) -> None:
         """A POST brought no answer. After several in a row only single probes go, further and further apart.
 
-        Raises ``PlatformDown`` when nothing was answered for ``give_up_after_seconds``, or when ``max_unknown_posts``
-        in a row may have been billed.
+        Raises ``PlatformDown``, and closes the gate, when nothing was answered for ``give_up_after_seconds``, or when
+        ``max_unknown_posts`` in a row may have been billed.
         """
         self._unanswered -= 1
         self._unknown_in_a_row += perhaps_billed
-        if self._unknown_in_a_row >= self._pace.max_unknown_posts:
-            raise PlatformDown(
-                f"{self._unknown_in_a_row} POSTs in a row may have been billed and brought nothing "
-                "(limits.max_unknown_posts)"
-            )
         now = anyio.current_time()
         if self._failures == 0:
             self._failing_since = now
         self._failures += 1
+        if self._unknown_in_a_row >= self._pace.max_unknown_posts:
+            self.close()
+            raise PlatformDown(
+                f"{self._unknown_in_a_row} POSTs in a row may have been billed and brought nothing "
+                "(limits.max_unknown_posts)"
+            ) from cause
         if self.broken:
             if now - self._failing_since > self._pace.give_up_after_seconds:
+                self.close()
                 raise PlatformDown(
                     f"the platform has answered nothing for {now - self._failing_since:.0f} s "
                     f"({self._failures} requests in a row failed)"
-                )
+                ) from cause
             self._proven = False
-            self._pause_all(min(2.0 ** (self._failures - _FAILURES_TO_BREAK), _LONGEST_PROBE_SECONDS))
+            self._pause_all(_doubled(self._failures - _FAILURES_TO_BREAK))
         if ordered_seconds is not None:
             self._pause_all(ordered_seconds)
 
     def refused(self) -> None:
         """A POST was refused for what it asks: the platform is well, and nothing is proven yet."""
         self._unanswered -= 1
-        self._failures = self._unknown_in_a_row = 0
+        self._failures = self._unknown_in_a_row = self._refusals_in_a_row = 0
 
     async def _pass_rate(self) -> None:
         while True:
@@ -294,3 +362,8 @@ class Gate:
             return None
         capacity = max(1.0, rate / 100)
         return AsyncLimiter(capacity, capacity * (1 + self._margin) / rate)
+
+
+def _doubled(times: int) -> float:
+    """A second, doubled so many times, up to a minute."""
+    return min(2.0 ** min(times, 6), _LONGEST_BACKOFF_SECONDS)

@@ -7,9 +7,10 @@ in one way: nothing new is sent, what is under way is finished and committed, an
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -25,7 +26,7 @@ from pipeline.config import ApiKey, Config, job_of, page_limit_of
 from pipeline.connection import connected
 from pipeline.errors import Drained, StopRun, StorageError
 from pipeline.intake import Input, take_in
-from pipeline.ledger import Ledger
+from pipeline.ledger import SCORE_SOURCE, Ledger
 from pipeline.log import Level, Log
 from pipeline.manifest import Manifest, continued, new_manifest, read_manifest, write_manifest
 from pipeline.pacing import Gate, Pace
@@ -37,14 +38,14 @@ from pipeline.stopping import Stop
 from pipeline.worker import Question, Worker
 
 _CHUNKS_READ_AT_ONCE = 32
-SCORE_SOURCE = "score_source"
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """What to run, and with what. Without ``read_input`` only what is already in the ledger goes on.
 
-    ``cache`` is the folder for the quickstart index and the locks of accounts; ``clock`` gives seconds since the epoch.
+    ``cache`` is the folder for the quickstart index and the locks of accounts; ``clock`` gives seconds since the
+    epoch, ``jitter`` numbers from 0 to 1 that spread resends.
     """
 
     config: Config
@@ -56,6 +57,7 @@ class Order:
     read_input: bool = True
     log_level: Level = "info"
     clock: Callable[[], float] = time.time
+    jitter: Callable[[], float] = random.random
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ class _Flow:
             max_bisect_posts=config.limits.max_bisect_posts,
             log=log,
             clock=order.clock,
+            jitter=order.jitter,
         )
         self._worker.experience.score_source = ledger.fact(SCORE_SOURCE)
         self._worker.experience.bisect_posts = sum(
@@ -138,13 +141,13 @@ class _Flow:
                 watching.start_soon(self._show_progress)
                 async with anyio.create_task_group() as writing:
                     writing.start_soon(self._sink.run)
-                    async with anyio.create_task_group() as asking:
-                        watching.start_soon(self._stop.end_draining, limits.drain_seconds, asking.cancel_scope)
-                        asking.start_soon(self._produce, send)
-                        with receive:
-                            for _ in range(limits.concurrency):
-                                asking.start_soon(self._work, receive.clone())
-                    self._sink.close()
+                    with closing(self._sink):
+                        async with anyio.create_task_group() as asking:
+                            watching.start_soon(self._stop.end_draining, limits.drain_seconds, asking.cancel_scope)
+                            asking.start_soon(self._produce, send)
+                            with receive:
+                                for _ in range(limits.concurrency):
+                                    asking.start_soon(self._work, receive.clone())
                 watching.cancel_scope.cancel()
         except* StopRun as stops:
             self._stop.because(_first(stops))
@@ -231,7 +234,7 @@ async def _take_in(order: Order, ledger: Ledger, client: Client, log: Log) -> No
     def skipped(problem: str) -> None:
         log.event("line_skipped", "warning", problem=problem)
 
-    intake = await take_in(Input(order.config, order.stdin, skipped), ledger, client)
+    intake = await take_in(Input(order.config, order.stdin, skipped, order.jitter), ledger, client)
     counts = ledger.counts()
     log.event("input_read", ids=intake.read, duplicates=intake.duplicates, added=intake.added, gone=intake.gone)
     say = order.console.say

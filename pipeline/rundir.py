@@ -83,8 +83,9 @@ def account_held(locks: Path, account: str, folder: Path) -> Iterator[None]:
         if not _locked(descriptor, tries=1):
             holder = os.pread(descriptor, 4096, 0).decode(errors="replace")
             raise RunHeld(f"another run of this account is at work on this machine: {holder}")
-        os.ftruncate(descriptor, 0)
-        write_all(descriptor, f"process {os.getpid()}, {folder.absolute()}".encode(), 0)
+        with translated(path):
+            os.ftruncate(descriptor, 0)
+            write_all(descriptor, b"process %d, %s" % (os.getpid(), os.fsencode(folder.absolute())), 0)
         yield
     finally:
         os.close(descriptor)
@@ -163,7 +164,8 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{error.filename or path}: {error.strerror or error}") from error
+        name = error.filename if isinstance(error.filename, str) else path  # it may be a descriptor's number
+        raise StorageError(f"{name}: {error.strerror or error}") from error
 
 
 class RowFiles:

@@ -18,6 +18,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from pipeline.chunks import Segment, Settlement
+from pipeline.errors import StorageError
 from pipeline.ledger import Ledger
 from pipeline.models import Result
 from pipeline.rows import Lines, Origin, lines_of
@@ -53,23 +54,29 @@ class Sink:
     async def record(self, change: Callable[[Ledger], _T]) -> _T:
         """Make one change of the ledger durable; what it returned."""
         entry = _Entry(lambda ledger, _: change(ledger))
-        await self._send.send(entry)
+        await self._queue(entry)
         await entry.done.wait()
         return entry.outcome  # type: ignore[return-value]  # set before done
 
     async def later(self, change: Callable[[Ledger], object]) -> None:
         """Queue one change of the ledger: durable before whatever is queued after it."""
-        await self._send.send(_Entry(lambda ledger, _: change(ledger)))
+        await self._queue(_Entry(lambda ledger, _: change(ledger)))
 
     async def commit(self, settlement: Settlement, results: list[Result], origin: Origin) -> None:
         """Make the rows of a chunk and its end durable, together."""
         entry = _Entry(lambda ledger, segments: ledger.settle(settlement, segments), lambda: lines_of(results, origin))
-        await self._send.send(entry)
+        await self._queue(entry)
         await entry.done.wait()
 
     async def read(self, query: Callable[[Ledger], _T]) -> _T:
         """Ask the ledger something, between two commits."""
         return await run_sync(query, self._ledger, limiter=self._thread)
+
+    async def _queue(self, entry: _Entry[Any]) -> None:
+        try:
+            await self._send.send(entry)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):  # ``run`` has failed, and told why
+            raise StorageError("nothing more can be written") from None
 
     def close(self) -> None:
         """Say that nothing more comes: ``run`` ends when the queue is empty."""
@@ -77,7 +84,7 @@ class Sink:
 
     async def run(self) -> None:
         """Commit until the queue is closed. Raises ``StorageError``, after which nothing is acknowledged any more."""
-        with self._receive:
+        with self._send, self._receive:
             async for first in self._receive:
                 entries = [first]
                 while self._receive.statistics().current_buffer_used:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.chunks import ChunkState, PostState, VideoState
-from pipeline.ledger import Ledger
+from pipeline.ledger import SCORE_SOURCE, Ledger
 from pipeline.manifest import read_manifest
 from pipeline.rows import FAILURES, ROW_FILES
 from pipeline.rundir import LEDGER, is_held
@@ -45,6 +46,7 @@ def status_of(folder: Path) -> Status:
     with Ledger(folder / LEDGER, read_only=True) as ledger, ledger.snapshot():
         counts = ledger.counts()
         lengths = ledger.file_lengths()
+        score_source = ledger.fact(SCORE_SOURCE)
     posts = {state.name.lower(): 0 for state in PostState}
     reasons: dict[str, int] = {}
     for (reason, state), number in counts.posts.items():
@@ -56,7 +58,7 @@ def status_of(folder: Path) -> Status:
         run_id=manifest.run_id,
         directory=str(folder),
         running=running,
-        score_source=manifest.score_source,
+        score_source=score_source,
         videos=sum(counts.videos.values()),
         scored=counts.videos[VideoState.SCORED],
         no_match=counts.videos[VideoState.NO_MATCH],
@@ -68,7 +70,7 @@ def status_of(folder: Path) -> Status:
         posts_by_reason=reasons,
         failures=counts.failures,
         committed_bytes=dict(zip(ROW_FILES, lengths, strict=True)),
-        next_command=f"bulk-classify resume {folder}" if left and not running else None,
+        next_command=f"bulk-classify resume {shlex.quote(str(folder))}" if left and not running else None,
     )
 
 

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import aiohttp
 import anyio
@@ -57,14 +58,17 @@ class Transport:
         over the cap.
         """
         url = URL(self._base_url + path, encoded=True)
+        headers = _JSON if body else None
+        sent = _Sent()
         try:
             with anyio.fail_after(self._guard.timeout_seconds):
                 async with self._session.request(
-                    method, url, data=body, headers=_JSON if body else None, allow_redirects=False
+                    method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=sent
                 ) as answer:
                     return Response(answer.status, answer.headers, await self._read(answer))
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            raise self._translated(error) from None
+            failure = self._translated(error, was_sent=sent.headers)
+        raise failure  # not above, or the foreign error, and with it the key, would hang on it as its context
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
         blocks: list[bytes] = []
@@ -81,22 +85,26 @@ class Transport:
             blocks.append(block)
         return b"".join(blocks)
 
-    def _translated(self, error: Exception) -> RequestFailed:
-        """Our error for a foreign one: the first row that fits. Only its class is told, never its text or headers."""
-        if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
-            return TimedOut(f"no whole answer within {self._guard.timeout_seconds:g} s")
+    def _translated(self, error: Exception, *, was_sent: bool) -> RequestFailed:
+        """Our error for a foreign one. Only its class is told, never its text or headers."""
         name = type(error).__name__
-        if isinstance(error, _NEVER_SENT):
+        if not was_sent:
             reason = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else None
             return CannotConnect(f"cannot connect to {self._base_url} ({reason or name})")
+        if isinstance(error, TimeoutError):
+            return TimedOut(f"no whole answer within {self._guard.timeout_seconds:g} s")
         return ConnectionLost(f"the connection to {self._base_url} ended before the answer did ({name})")
 
 
-_NEVER_SENT = (
-    aiohttp.ClientConnectorError,  # refused, unreachable, DNS, TLS handshake, certificate
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.InvalidURL,
-)
+@dataclass(slots=True)
+class _Sent:
+    """Whether anything of a request has left, so that the platform may have executed it."""
+
+    headers: bool = False
+
+
+async def _mark_sent(_: object, context: SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx.headers = True
 
 
 @asynccontextmanager
@@ -112,11 +120,14 @@ async def open_transport(
     trusted: ssl.SSLContext | bool = ssl.create_default_context(cafile=guard.ca_file) if guard.ca_file else True
     connector = aiohttp.TCPConnector(limit=connections, ssl=trusted)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=30)
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(_mark_sent)
     async with aiohttp.ClientSession(
         connector=connector,
         headers=dict(headers),
         timeout=timeout,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=proxied,
+        trace_configs=[trace],
     ) as session:
         yield Transport(session, base_url, guard)

@@ -93,18 +93,20 @@ class GroupAnswer:
             video_id = answer.video_id
             if video_id not in self._asked:
                 aliens.append(video_id)
-            elif video_id in self.seen:
+            elif video_id in self.seen or video_id in self.failures:
                 self.repeated.append(video_id)
             else:
                 self.seen[video_id] = answer
                 self._in_walk += 1
         for entry in page.unreadable:
-            if entry.video_id in self._asked and entry.video_id not in self.seen:
+            if entry.video_id not in self._asked:
+                self._flaw = f"the answer has an entry that cannot be read: {entry.seen}"
+            elif entry.video_id in self.seen or entry.video_id in self.failures:
+                self.repeated.append(entry.video_id)
+            else:
                 error = AnswerUnusable(f"its answer cannot be read: {entry.seen}", http_status=200)
                 self.failures[entry.video_id] = failure_of(entry.video_id, error)
                 self._in_walk += 1
-            else:
-                self._flaw = f"the answer has an entry that cannot be read: {entry.seen}"
         return aliens
 
     def _end(self, page: Page) -> None:

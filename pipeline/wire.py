@@ -163,9 +163,9 @@ def decode_classify(body: bytes, *, of_index: bool) -> ClassifyRequest:
 
 
 def _code_of(reason: str) -> str:
-    if "missing required field" in reason:
+    if reason.startswith("Object missing required field"):
         return "parameter_not_provided"
-    if "unknown field" in reason:
+    if reason.startswith("Object contains unknown field"):
         return "parameter_unknown"
     return "parameter_invalid"
 
@@ -174,11 +174,9 @@ def _code_of(reason: str) -> str:
 
 
 class _PageInfo(msgspec.Struct, frozen=True):
-    limit_per_page: int | None = None
     total_results: int | None = None
-    page_expired_at: str | None = None
+    page_expired_at: object = None
     next_page_token: str | None = None
-    prev_page_token: str | None = None
 
 
 class _PageBody(msgspec.Struct):
@@ -210,44 +208,55 @@ def decode_page(body: bytes) -> Page:
     except msgspec.ValidationError:
         page, unreadable = _decode_entry_by_entry(body)
     except _NOT_JSON as error:
-        raise AnswerCut(f"the answer is not whole JSON ({error}; {len(body)} bytes)", http_status=200) from None
+        raise _cut(body, error) from None
     info = page.page_info
     return Page(page.data, unreadable, info.total_results, info.next_page_token or None, _epoch(info.page_expired_at))
 
 
 def _decode_entry_by_entry(body: bytes) -> tuple[_PageBody, tuple[Unreadable, ...]]:
     raw = _decode_shape(body, _RawPageBody)
-    page_info = _decode_shape(bytes(raw.page_info), _PageInfo)
     videos: list[VideoAnswer] = []
     unreadable: list[Unreadable] = []
     for entry in raw.data:
         try:
             videos.append(msgspec.json.decode(entry, type=VideoAnswer))
-        except msgspec.ValidationError as error:
+        except _NOT_JSON as error:
             unreadable.append(Unreadable(_video_id_of(entry), str(error)))
+    try:
+        page_info = msgspec.json.decode(raw.page_info, type=_PageInfo)
+    except _NOT_JSON as error:
+        page_info = _PageInfo()
+        unreadable.append(Unreadable(None, f"page_info: {error}"))
     return _PageBody(tuple(videos), page_info), tuple(unreadable)
 
 
 def _decode_shape(body: bytes, shape: type[_T]) -> _T:
     try:
+        msgspec.json.decode(
+            body, type=msgspec.Raw
+        )  # a shape is refused at the first thing that is wrong, before the end is seen
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
         raise AnswerUnusable(f"the answer is not a page of results: {error}", http_status=200) from None
     except _NOT_JSON as error:
-        raise AnswerCut(f"the answer is not whole JSON ({error}; {len(body)} bytes)", http_status=200) from None
+        raise _cut(body, error) from None
+
+
+def _cut(body: bytes, error: Exception) -> AnswerCut:
+    return AnswerCut(f"the answer is not whole JSON ({error}; {len(body)} bytes)", http_status=200)
 
 
 def _video_id_of(entry: msgspec.Raw) -> str | None:
     try:
         return msgspec.json.decode(entry, type=_OnlyVideoId).video_id
-    except msgspec.ValidationError:
+    except _NOT_JSON:
         return None
 
 
-def _epoch(moment: str | None) -> float | None:
+def _epoch(moment: object) -> float | None:
     """RFC 3339 to seconds since the epoch; None for what cannot be read, for a token's age is only a hint."""
     try:
-        parsed = datetime.fromisoformat(moment or "")
+        parsed = datetime.fromisoformat(str(moment))
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
@@ -381,8 +390,12 @@ class VideoListPage:
 def decode_video_list(body: bytes) -> VideoListPage:
     """Read one page of ``GET /indexes/{index_id}/videos``. Raises as ``decode_page`` does."""
     listed = _decode_shape(body, _VideoList)
-    videos = tuple(Video(one.video_id, one.metadata.duration or None) for one in listed.data)
+    videos = tuple(Video(one.video_id, _known(one.metadata.duration)) for one in listed.data)
     return VideoListPage(videos, listed.page_info.total_page)
+
+
+def _known(duration_seconds: float | None) -> float | None:
+    return duration_seconds if duration_seconds is not None and duration_seconds > 0 else None
 
 
 def index_object(index: IndexFacts) -> dict[str, object]:

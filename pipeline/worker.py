@@ -21,7 +21,7 @@ from pipeline.errors import (
     Bisect,
     Drained,
     JobRefused,
-    RateLimited,
+    Overbooked,
     Repack,
     RequestFailed,
     RequestRefused,
@@ -30,6 +30,7 @@ from pipeline.errors import (
     RestartWalk,
     StopRun,
 )
+from pipeline.ledger import SCORE_SOURCE
 from pipeline.log import Log, utc
 from pipeline.models import Failure, Job, JobClass, Result
 from pipeline.pacing import Gate
@@ -77,7 +78,10 @@ class Experience:
 
 
 class Worker:
-    """Answers chunks, one at a time for each task that calls ``answer``. ``clock`` gives seconds since the epoch."""
+    """Answers chunks, one at a time for each task that calls ``answer``.
+
+    ``clock`` gives seconds since the epoch, ``jitter`` numbers from 0 to 1 that spread the resends.
+    """
 
     def __init__(
         self,
@@ -89,6 +93,7 @@ class Worker:
         max_bisect_posts: int,
         log: Log,
         clock: Callable[[], float],
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._question = question
         self._client = client
@@ -97,6 +102,7 @@ class Worker:
         self._max_bisect_posts = max_bisect_posts
         self._log = log
         self._clock = clock
+        self._jitter = jitter
         self._order = {one.name: place for place, one in enumerate(question.job.classes)}
         self.experience = Experience(None)
 
@@ -110,6 +116,8 @@ class Worker:
         children: tuple[Child, ...] = ()
         try:
             for answer in answers:
+                for other in answers:
+                    answer.failures.update(other.failures)  # nothing that comes now could help these videos
                 await self._complete(chunk, answer, is_last=answer is answers[-1])
         except (Repack, Bisect) as refusal:
             children = await self._split(chunk, answers, refusal)
@@ -187,7 +195,7 @@ class Worker:
                 "two scales never mix in one directory: use another --out"
             )
         self.experience.score_source = source
-        await self._sink.later(lambda ledger: ledger.remember("score_source", source))
+        await self._sink.later(lambda ledger: ledger.remember(SCORE_SOURCE, source))
 
     # --------------------------------------------------------------------------------------------------- requests
 
@@ -201,25 +209,26 @@ class Worker:
             try:
                 async with self._gate.post_turn():
                     reply = await self._client.classify(request)
-            except Drained:
+                    self._gate.answered(reply.quota)
+            except (Drained, Overbooked) as error:
                 self._gate.give_back()
                 await self._end_post(post, PostState.NOT_SENT, billed=False)
-                raise
-            except StopRun:
-                await self._end_post(post, PostState.REFUSED, billed=False)
+                if isinstance(error, Drained):
+                    raise
+            except StopRun as error:
+                await self._record_failure(post, error.__cause__ or error)
                 raise
             except RequestFailed as error:
-                await self._after_failed_post(post, error)
+                await self._record_failure(post, error)
                 tries = tries if self._gate.broken else tries.after(error)
                 if not isinstance(error, ResendFree | ResendCounted) or tries.used_up:
                     raise
                 reason = "resend"
-                await self._gate.pause(resend_after(error, tries, jitter=_jitter()))
-                continue
-            self._gate.answered(reply.quota)
-            self.experience.proven_groups.add(answer.prompt_group)
-            await self._end_post(post, PostState.ANSWERED, billed=True, http_status=200)
-            return reply
+                await self._gate.pause(resend_after(error, tries, jitter=self._jitter()))
+            else:
+                self.experience.proven_groups.add(answer.prompt_group)
+                await self._end_post(post, PostState.ANSWERED, billed=True, http_status=200)
+                return reply
 
     async def _intend(self, chunk: int, prompt_group: int, reason: str) -> int:
         """Make it durable that a POST is about to leave; its number."""
@@ -232,26 +241,22 @@ class Worker:
     async def _end_post(
         self, post: int, state: PostState, *, billed: bool | None, http_status: int | None = None
     ) -> None:
-        await self._sink.later(lambda ledger: ledger.end_post(post, state, billed=billed, http_status=http_status))
+        window = self._gate.window
+        await self._sink.later(
+            lambda ledger: ledger.end_post(post, state, billed=billed, http_status=http_status, window=window)
+        )
 
-    async def _after_failed_post(self, post: int, error: RequestFailed) -> None:
-        """Write down what a failed POST may have cost, and let the gate draw its conclusions."""
-        self._log.event("post_failed", "warning", post=post, code=error.code, reason=str(error))
-        status = error.http_status
+    async def _record_failure(self, post: int, error: BaseException) -> None:
+        """Write down what a failed POST may have cost."""
+        code = error.code if isinstance(error, RequestFailed) else type(error).__name__
+        status = error.http_status if isinstance(error, RequestFailed) else None
+        self._log.event("post_failed", "warning", post=post, code=code, reason=str(error))
         if isinstance(error, ResendCounted):
             await self._end_post(post, PostState.UNKNOWN, billed=None, http_status=status)
-            self._gate.failed(perhaps_billed=True)
         elif isinstance(error, AnswerUnusable):
             await self._end_post(post, PostState.ANSWERED, billed=True, http_status=status)
-            self._gate.failed(perhaps_billed=True)
         else:
             await self._end_post(post, PostState.REFUSED, billed=False, http_status=status)
-            if isinstance(error, RateLimited):
-                self._gate.refused_for_rate(error.retry_after_seconds)
-            elif isinstance(error, ResendFree):
-                self._gate.failed(error.retry_after_seconds)
-            else:
-                self._gate.refused()
 
     async def _page(self, answer: GroupAnswer) -> Answer:
         """GET the next page of a walk. Raises ``RestartWalk`` where that does not succeed."""
@@ -264,7 +269,7 @@ class Worker:
                 tries += 1
                 if tries > MAX_PAGE_RESENDS:
                     raise RestartWalk(f"a page did not come: {error}", code=error.code) from None
-                wait = max(error.retry_after_seconds or 0.0, _jitter() * 2.0 ** (tries - 1))
+                wait = max(error.retry_after_seconds or 0.0, self._jitter() * 2.0 ** (tries - 1))
                 await self._gate.pause(wait)
 
     # -------------------------------------------------------------------------------------------------- the chunk
@@ -283,6 +288,8 @@ class Worker:
             if message == str(refusal) and refused_first.isdisjoint(video_ids):
                 await self._sink.later(lambda ledger: ledger.move(chunk.number, ChunkState.PENDING))
                 raise JobRefused(f"the platform refuses this job: {refusal}")
+            if refused_first.issuperset(video_ids):  # a half of it: the other half shares no video with this one
+                self.experience.refused[group] = (str(refusal), frozenset(video_ids))
         reason = "repack" if isinstance(refusal, Repack) else "bisect"
         ends_here = len(video_ids) == 1 or (
             reason == "bisect" and self.experience.bisect_posts >= self._max_bisect_posts
@@ -334,10 +341,6 @@ class Worker:
         if strange:
             self._log.event("classes_not_asked_for", "warning", classes=sorted(strange))
         return results
-
-
-def _jitter() -> float:
-    return random.random()  # noqa: S311 - it spreads resends, it guards nothing
 
 
 def _open_ids(answers: Sequence[GroupAnswer]) -> list[str]:

@@ -1,9 +1,8 @@
-"""The ledger: what it takes in, how chunks and POSTs live in it, what a kill leaves, and what it refuses."""
+"""The ledger: what it takes in, how chunks and POSTs live in it, and what a settlement or a kill leaves."""
 
 from __future__ import annotations
 
 import sqlite3
-import stat
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import product
@@ -24,12 +23,12 @@ from pipeline.chunks import (
     Settlement,
     VideoState,
 )
-from pipeline.errors import StorageError
 from pipeline.ledger import Ledger
 from pipeline.models import Failure, Video
 from pipeline.pacing import Window
 from pipeline.packing import Packer
 from pipeline.rows import FailureRow
+from tests.builders import by_hand, take_in
 
 AT = "2026-01-02T03:04:05.678Z"
 PENDING, IN_FLIGHT, DONE, REPLACED = ChunkState
@@ -47,14 +46,6 @@ def ledger(path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def take_in(ledger: Ledger, *videos: str | Video, a_chunk: int = 2) -> Intake:
-    with ledger.atomic():
-        intake = ledger.take_in(one if isinstance(one, Video) else Video(one) for one in videos)
-        packer = Packer(100, videos_of_unknown_duration=a_chunk, first_chunk=ledger.next_chunk_number())
-        ledger.pack(packer)
-    return intake
-
-
 def pending(ledger: Ledger) -> list[Chunk]:
     return ledger.pending_after(0, 1000)
 
@@ -63,110 +54,12 @@ def ids(chunk: Chunk) -> list[str]:
     return [video.video_id for video in chunk.videos]
 
 
-def execute(path: Path, statement: str) -> None:
-    """Change the file by hand."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute(statement)
-
-
-# ------------------------------------------------------------------------------------------------------------ the file
-
-
-def test_the_file_is_its_owners_alone(path: Path, ledger: Ledger) -> None:
-    take_in(ledger, "a")
-    assert {stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()} == {0o600}
-
-
-@pytest.mark.parametrize("name", ["a b", "a?mode=memory", "a#b", "a%20b", "é"])
-def test_any_folder_name_will_do(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).mkdir()
-    path = tmp_path / name / "ledger.sqlite"
-    with Ledger(path) as ledger:
-        take_in(ledger, "a")
-    assert path.stat().st_size > 0
-
-
-@pytest.mark.parametrize("read_only", [False, True])
-def test_a_database_of_something_else_is_refused_and_left_alone(path: Path, read_only: bool) -> None:
-    execute(path, "CREATE TABLE theirs (one)")
-    before = path.read_bytes()
-    with pytest.raises(StorageError) as refusal:
-        Ledger(path, read_only=read_only)
-    assert str(refusal.value) == f"{path}: not a ledger of bulk-classify"
-    assert path.read_bytes() == before
-
-
-def test_another_formats_ledger_is_refused(path: Path, ledger: Ledger) -> None:
-    ledger.close()
-    execute(path, "PRAGMA user_version = 2")
-    with pytest.raises(StorageError) as refusal:
-        Ledger(path)
-    assert str(refusal.value) == f"{path}: written by another version (format 2, not 1)"
-
-
-@pytest.mark.parametrize(
-    "content", [b"not a database, but long enough to be seen as none" * 30, b"SQLite format 3\0" + b"\xff" * 4096]
-)
-def test_a_file_that_is_no_database_is_refused(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    with pytest.raises(StorageError, match="ledger.sqlite: "):
-        Ledger(path)
-
-
-def test_reading_never_makes_a_ledger(path: Path) -> None:
-    with pytest.raises(StorageError):
-        Ledger(path, read_only=True)
-    assert not path.exists()
-    path.touch()
-    with pytest.raises(StorageError):
-        Ledger(path, read_only=True)
-    assert path.read_bytes() == b""
-
-
-def test_an_empty_file_that_a_kill_left_behind_becomes_a_ledger(path: Path) -> None:
-    path.touch()
-    with Ledger(path) as ledger:
-        assert ledger.file_lengths() == [0, 0, 0]
-
-
-def test_a_reader_sees_what_is_committed_while_another_connection_writes(path: Path, ledger: Ledger) -> None:
-    take_in(ledger, "a")
-    with Ledger(path, read_only=True) as reader, ledger.atomic():
-        ledger.take_in([Video("b")])
-        assert reader.counts().videos[OPEN] == 1
-    with Ledger(path, read_only=True) as reader, reader.snapshot():
-        assert reader.counts().videos[OPEN] == 2
-        take_in(ledger, "c")
-        assert reader.counts().videos[OPEN] == 2, "a snapshot does not move"
-    with Ledger(path, read_only=True) as reader, pytest.raises(StorageError, match="readonly"), reader.atomic():
-        reader.remember("name", "value")
-
-
-def test_an_exception_takes_everything_back(ledger: Ledger) -> None:
-    take_in(ledger, "a")
-    with pytest.raises(KeyError), ledger.atomic():
-        ledger.take_in([Video("b")])
-        ledger.remember("name", "value")
-        raise KeyError
-    assert (ledger.counts().videos[OPEN], ledger.fact("name")) == (1, None)
-    take_in(ledger, "c")
-    assert ledger.counts().videos[OPEN] == 2
-
-
-def test_facts_are_remembered_and_set_anew(path: Path, ledger: Ledger) -> None:
-    for value in ("one", "two"):
-        with ledger.atomic():
-            ledger.remember("name", value)
-    with Ledger(path, read_only=True) as reader:
-        assert (reader.fact("name"), reader.fact("other")) == ("two", None)
-
-
 # ------------------------------------------------------------------------------------------------------------- intake
 
 
 def test_an_intake_counts_what_was_read_doubled_new_and_gone(ledger: Ledger) -> None:
-    assert take_in(ledger, "b", "a", "b", "b", "c") == Intake(read=5, duplicates=2, added=3, gone=0)
-    assert take_in(ledger, "c", "d", "d") == Intake(read=3, duplicates=1, added=1, gone=2)
+    assert take_in(ledger, "b", "a", "b", "b", "c", a_chunk=2) == Intake(read=5, duplicates=2, added=3, gone=0)
+    assert take_in(ledger, "c", "d", "d", a_chunk=2) == Intake(read=3, duplicates=1, added=1, gone=2)
     assert take_in(ledger) == Intake(read=0, duplicates=0, added=0, gone=4)
     assert [ids(chunk) for chunk in pending(ledger)] == [["b", "a"], ["c"], ["d"]]
 
@@ -179,7 +72,7 @@ def test_slices_of_an_intake_make_no_difference(ledger: Ledger, monkeypatch: pyt
 
 
 def test_ids_are_told_apart_by_case(ledger: Ledger) -> None:
-    assert take_in(ledger, "a", "A").added == 2
+    assert take_in(ledger, "a", "A", a_chunk=2).added == 2
 
 
 def test_a_duration_is_learned_while_it_is_unknown_and_the_video_not_packed(ledger: Ledger) -> None:
@@ -188,7 +81,7 @@ def test_a_duration_is_learned_while_it_is_unknown_and_the_video_not_packed(ledg
         ledger.learn_durations([Video("a", 98.0), Video("c", 30.0), Video("unknown", 1.0)])
         ledger.pack(Packer())
         ledger.learn_durations([Video("d", 1.0)])
-    take_in(ledger, Video("a", 97.0), Video("d"))
+    take_in(ledger, Video("a", 97.0), Video("d"), a_chunk=2)
     with ledger.atomic():
         ledger.learn_durations([Video("d", 5.0)])
     assert [chunk.videos for chunk in pending(ledger)] == [
@@ -201,11 +94,11 @@ def test_a_duration_is_learned_while_it_is_unknown_and_the_video_not_packed(ledg
 
 def test_chunks_are_numbered_upwards_over_intakes_and_children(ledger: Ledger) -> None:
     assert ledger.next_chunk_number() == 1
-    take_in(ledger, "a", "b", "c")
+    take_in(ledger, "a", "b", "c", a_chunk=2)
     assert [chunk.number for chunk in pending(ledger)] == [1, 2]
     with ledger.atomic():
         ledger.settle(Settlement(1, children=(Child(("a",), "bisect"), Child(("b",), "bisect"))), [])
-    take_in(ledger, "d")
+    take_in(ledger, "d", a_chunk=2)
     assert [(chunk.number, ids(chunk), chunk.reason) for chunk in pending(ledger)] == [
         (2, ["c"], "first"),
         (3, ["a"], "bisect"),
@@ -233,7 +126,7 @@ WAYS = {
 def test_a_chunk_moves_as_the_table_says_and_no_other_way(
     ledger: Ledger, present: ChunkState, state: ChunkState
 ) -> None:
-    take_in(ledger, "a")
+    take_in(ledger, "a", a_chunk=2)
     with ledger.atomic():
         for one in WAYS[present]:
             ledger.move(1, one)
@@ -264,7 +157,7 @@ def test_a_chunk_that_is_not_there_cannot_move(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("children", [(), (Child(("a",), "bisect"),)])
 def test_a_chunk_ends_once(ledger: Ledger, children: tuple[Child, ...]) -> None:
-    take_in(ledger, "a")
+    take_in(ledger, "a", a_chunk=2)
     ends = Settlement(1, scored=() if children else ("a",), children=children)
     with ledger.atomic():
         ledger.settle(ends, [Segment(0, 0, 5, 1)])
@@ -278,7 +171,7 @@ def test_a_chunk_ends_once(ledger: Ledger, children: tuple[Child, ...]) -> None:
 
 
 def test_posts_are_counted_by_reason_and_fate(ledger: Ledger) -> None:
-    take_in(ledger, "a", "b", "c")
+    take_in(ledger, "a", "b", "c", a_chunk=2)
     window = Window(used=3, resets_at=86_400.0)
     with ledger.atomic():
         posts = [ledger.intend_post(1, group, "first", intended_at=7.5, window=window) for group in range(5)]
@@ -302,7 +195,7 @@ def test_posts_are_counted_by_reason_and_fate(ledger: Ledger) -> None:
 
 
 def test_no_post_leaves_for_a_chunk_that_has_ended(ledger: Ledger) -> None:
-    take_in(ledger, "a")
+    take_in(ledger, "a", a_chunk=2)
     with ledger.atomic():
         ledger.settle(Settlement(1, scored=("a",)), [])
     with pytest.raises(ValueError, match="cannot go from"), ledger.atomic():
@@ -311,7 +204,7 @@ def test_no_post_leaves_for_a_chunk_that_has_ended(ledger: Ledger) -> None:
 
 
 def test_recovery_makes_chunks_pending_and_open_intents_unknown(ledger: Ledger) -> None:
-    take_in(ledger, "a", "b", "c", "d", "e")
+    take_in(ledger, "a", "b", "c", "d", "e", a_chunk=2)
     with ledger.atomic():
         ledger.intend_post(1, 0, "first", intended_at=1.0, window=None)
         ended = ledger.intend_post(2, 0, "first", intended_at=1.0, window=None)
@@ -342,7 +235,7 @@ def walk(group: int, *bodies: bytes, token: str | None = None, complete: bool = 
 
 
 def test_spooled_pages_come_back_with_their_chunk(ledger: Ledger) -> None:
-    take_in(ledger, "a", "b", "c")
+    take_in(ledger, "a", "b", "c", a_chunk=2)
     with ledger.atomic():
         ledger.spool(1, walk(0, b"one", token="t1"), begins=True)
         ledger.spool(1, walk(1, b"\x00\xff", complete=True), begins=True)
@@ -394,7 +287,7 @@ def test_a_settled_chunks_spool_is_gone_and_its_children_have_what_they_inherit(
 
 def test_a_settlement_sets_states_segments_lengths_and_failures(ledger: Ledger) -> None:
     take_in(ledger, *"abcd", a_chunk=4)
-    take_in(ledger, "e")
+    take_in(ledger, "e", a_chunk=2)
     refused = Failure("c", "video_refused", "no such video", 404, retryable=False)
     lost = Failure("d", "timed_out", "it took too long")
     segments = [Segment(0, 0, 10, 2**32 - 1), Segment(2, 0, 7, 0)]
@@ -414,14 +307,19 @@ def test_a_settlement_sets_states_segments_lengths_and_failures(ledger: Ledger) 
     assert ledger.contradictions() == []
 
 
+def settle_together(ledger: Ledger, *chunks: int) -> None:
+    with ledger.atomic():
+        for chunk in chunks:
+            ledger.settle(Settlement(chunk, scored=("a", "b")), [Segment(0, 0, 10, 1)])
+
+
 def test_a_settlement_that_fails_halfway_changes_nothing(ledger: Ledger) -> None:
-    take_in(ledger, "a", "b")
+    take_in(ledger, "a", "b", a_chunk=2)
     with ledger.atomic():
         ledger.spool(1, walk(0, b"page"), begins=True)
     before = (pending(ledger), ledger.counts(), ledger.file_lengths())
-    with pytest.raises(ValueError, match="chunk 7"), ledger.atomic():
-        ledger.settle(Settlement(1, scored=("a", "b")), [Segment(0, 0, 10, 1)])
-        ledger.settle(Settlement(7, scored=()), [])
+    with pytest.raises(ValueError, match=r"^chunk 7 cannot go from None"):
+        settle_together(ledger, 1, 7)
     assert (pending(ledger), ledger.counts(), ledger.file_lengths()) == before
 
 
@@ -445,8 +343,8 @@ def test_an_empty_ledger_has_nothing_and_no_contradictions(ledger: Ledger) -> No
     ],
 )
 def test_contradictions_are_found(path: Path, ledger: Ledger, statement: str, contradiction: str) -> None:
-    take_in(ledger, "a", "b", "c")
+    take_in(ledger, "a", "b", "c", a_chunk=2)
     with ledger.atomic():
         ledger.settle(Settlement(1, ("a",), (), (Failure("b", "x", "y"),), settled_at=AT), [])
-    execute(path, statement)
+    by_hand(path, statement)
     assert ledger.contradictions() == [contradiction]

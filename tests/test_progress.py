@@ -84,7 +84,11 @@ def test_on_a_terminal_the_line_is_drawn_over_itself_and_gives_way_to_messages()
         console.show("1 of 2")
         console.show("2 of 2")
         console.say("done")
-        assert screen.read(1024) == b"began\r\n1 of 2\r\x1b[K2 of 2\r\x1b[Kdone\r\n"
+        expected = b"began\r\n1 of 2\r\x1b[K2 of 2\r\x1b[Kdone\r\n"
+        shown = b""
+        while len(shown) < len(expected):
+            shown += screen.read(1024)
+        assert shown == expected
 
 
 def test_a_line_longer_than_the_terminal_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:

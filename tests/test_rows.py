@@ -42,7 +42,8 @@ def score_line(
 
 
 def video_line(video: int, class_count: int, clip_count: str = "null") -> str:
-    return f'{{"video_id":"{BOTH[video]}","status":"scored","class_count":{class_count},"clip_count":{clip_count},{TAIL}}}\n'
+    counts = f'"class_count":{class_count},"clip_count":{clip_count}'
+    return f'{{"video_id":"{BOTH[video]}","status":"scored",{counts},{TAIL}}}\n'
 
 
 def test_the_guides_first_answer() -> None:

@@ -44,9 +44,24 @@ async def test_what_is_under_way_when_the_drain_is_over_is_cancelled() -> None:
     async with anyio.create_task_group() as watching:
         with anyio.CancelScope() as asking:
             watching.start_soon(stop.end_draining, 0.0, asking)
-            stop.because(QuotaReached("spent"))
+            stop.because(KeyRefused("no"))
             await anyio.sleep_forever()
     assert asking.cancelled_caught
+
+
+async def test_a_quota_that_is_used_up_lets_pass_what_was_reserved_before() -> None:
+    open_gate = gate()
+    stop = Stop(open_gate, Console(io.StringIO()))
+    asking = anyio.CancelScope()
+    async with anyio.create_task_group() as watching:
+        watching.start_soon(stop.end_draining, 0.0, asking)
+        await open_gate.reserve()
+        stop.because(QuotaReached("spent"))
+        async with open_gate.post_turn():
+            pass
+        await anyio.wait_all_tasks_blocked()
+        watching.cancel_scope.cancel()
+    assert (type(stop.reason), asking.cancel_called) == (QuotaReached, False)
 
 
 async def test_nothing_is_cancelled_before_something_stops_the_run() -> None:

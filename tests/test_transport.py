@@ -55,7 +55,8 @@ class Listener:
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.port = 0
-        self.over = asyncio.Event()
+        self.conversations = 0
+        self.idle = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -71,6 +72,7 @@ async def listening(
     answers = iter(says)
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        listener.conversations += 1
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             if reads:
                 listener.requests.append((await reader.readuntil(b"\r\n\r\n")).decode("latin-1"))
@@ -81,14 +83,16 @@ async def listening(
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
+        listener.conversations -= 1
+        listener.idle.set()
 
     server = await asyncio.start_server(converse, "127.0.0.1", 0, ssl=trusted)
     listener.port = server.sockets[0].getsockname()[1]
-    try:
-        async with server:
-            yield listener
-    finally:
-        listener.over.set()
+    async with server:
+        yield listener
+        while listener.conversations:
+            listener.idle.clear()
+            await listener.idle.wait()
 
 
 @asynccontextmanager
@@ -148,9 +152,11 @@ async def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 
 
 async def test_a_whole_answer_comes_back_whatever_its_status() -> None:
-    async with listening(whole(b"{}", "X-Ratelimit-Limit: 20", status="418 Teapot")) as server:
-        async with sending(server.url) as transport:
-            answer = await transport.exchange("POST", "/classify", b'{"a": 1}')
+    async with (
+        listening(whole(b"{}", "X-Ratelimit-Limit: 20", status="418 Teapot")) as server,
+        sending(server.url) as transport,
+    ):
+        answer = await transport.exchange("POST", "/classify", b'{"a": 1}')
     assert (answer.status, answer.body, answer.headers["x-ratelimit-limit"]) == (418, b"{}", "20")
 
 
@@ -208,9 +214,11 @@ async def test_a_body_over_the_cap_is_refused_however_it_is_framed(framing: str)
     body = b"x" * 65_537
     if "chunked" in framing:
         body = b"10001\r\n" + body + b"\r\n0\r\n\r\n"
-    async with listening(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode() + body) as server:
-        async with sending(server.url, max_response_bytes=65_536) as transport:
-            error = await failure(transport)
+    async with (
+        listening(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode() + body) as server,
+        sending(server.url, max_response_bytes=65_536) as transport,
+    ):
+        error = await failure(transport)
     assert type(error) is AnswerUnusable
     assert (error.code, error.http_status) == ("answer_too_large", 200)
 
@@ -225,13 +233,15 @@ async def test_a_compressed_bomb_is_refused_before_it_fills_the_memory(encoding:
     packer = zlib.compressobj(9, wbits=31 if encoding == "gzip" else 15)
     zeros = bytes(MIB)
     bomb = b"".join(packer.compress(zeros) for _ in range(256)) + packer.flush()
-    async with listening(whole(bomb, f"Content-Encoding: {encoding}")) as server:
-        async with sending(server.url, max_response_bytes=MIB) as transport:
-            gc.collect()
-            tracemalloc.start()
-            error = await failure(transport)
-            _, peak = tracemalloc.get_traced_memory()
-            tracemalloc.stop()
+    async with (
+        listening(whole(bomb, f"Content-Encoding: {encoding}")) as server,
+        sending(server.url, max_response_bytes=MIB) as transport,
+    ):
+        gc.collect()
+        tracemalloc.start()
+        error = await failure(transport)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
     assert (type(error), error.code) == (AnswerUnusable, "answer_too_large")
     assert peak < 64 * MIB  # aiohttp decompresses up to 32 MiB before we see any of it
 
@@ -246,9 +256,11 @@ async def test_an_answer_that_drips_ends_at_the_total_timeout() -> None:
             await writer.drain()
             await asyncio.sleep(0.01)
 
-    async with listening(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", then=drip) as server:
-        async with sending(server.url, timeout_seconds=0.2) as transport:
-            error = await failure(transport)
+    async with (
+        listening(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", then=drip) as server,
+        sending(server.url, timeout_seconds=0.2) as transport,
+    ):
+        error = await failure(transport)
     assert (type(error), str(error)) == (TimedOut, "no whole answer within 0.2 s")
 
 
@@ -292,9 +304,11 @@ async def test_a_reset_before_the_headers_may_have_been_billed() -> None:
 
 
 async def test_a_reset_after_the_headers_may_have_been_billed() -> None:
-    async with listening(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", then=reset) as server:
-        async with sending(server.url) as transport:
-            assert type(await failure(transport)) is ConnectionLost
+    async with (
+        listening(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", then=reset) as server,
+        sending(server.url) as transport,
+    ):
+        assert type(await failure(transport)) is ConnectionLost
 
 
 MALFORMED = {
@@ -341,22 +355,28 @@ def served(certificate: Path) -> ssl.SSLContext:
 
 
 async def test_a_server_without_tls_was_never_sent_a_request() -> None:
-    async with listening(b"220 mail\r\n", reads=False) as server:
-        async with sending(f"https://localhost:{server.port}/v1.2") as transport:
-            assert type(await failure(transport)) is CannotConnect
+    async with (
+        listening(b"220 mail\r\n", reads=False) as server,
+        sending(f"https://localhost:{server.port}/v1.2") as transport,
+    ):
+        assert type(await failure(transport)) is CannotConnect
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sent(certificate: Path) -> None:
-    async with listening(whole(b"{}"), trusted=served(certificate)) as server:
-        async with sending(f"https://localhost:{server.port}/v1.2") as transport:
-            assert type(await failure(transport)) is CannotConnect
+    async with (
+        listening(whole(b"{}"), trusted=served(certificate)) as server,
+        sending(f"https://localhost:{server.port}/v1.2") as transport,
+    ):
+        assert type(await failure(transport)) is CannotConnect
     assert server.requests == []
 
 
 async def test_a_certificate_of_ones_own_is_trusted_by_its_file(certificate: Path) -> None:
-    async with listening(whole(b"{}"), trusted=served(certificate)) as server:
-        async with sending(f"https://localhost:{server.port}/v1.2", ca_file=str(certificate)) as transport:
-            assert (await transport.exchange("GET", "/one")).body == b"{}"
+    async with (
+        listening(whole(b"{}"), trusted=served(certificate)) as server,
+        sending(f"https://localhost:{server.port}/v1.2", ca_file=str(certificate)) as transport,
+    ):
+        assert (await transport.exchange("GET", "/one")).body == b"{}"
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -129,9 +130,13 @@ def test_a_circle_is_noticed_after_a_kill_too() -> None:
     """However the tokens of the held pages are remembered, the walk ends within one more round."""
     held = HeldWalk(0, (HeldPage(body_of(page("a", total=4, token="t1")), 1.0),), "t1", 900.0)
     group = GroupAnswer(0, ASKED, [held])
-    with pytest.raises(AnswerUnusable, match="circle"):
-        for token in ["t2", "t1"] * 2:
+    refused = 0
+    for token in ["t2", "t1"] * 2:
+        try:
             group.take(page(total=4, token=token), 2.0)
+        except AnswerUnusable:
+            refused += 1
+    assert refused > 0
 
 
 def test_more_videos_than_announced_end_the_walk() -> None:
@@ -162,24 +167,20 @@ def test_an_unreadable_entry_of_nobody_makes_silence_worthless(nobody: str | Non
     assert (group.complete, group.missing) == (False, ("c", "d"))
 
 
-def test_an_unreadable_entry_that_comes_twice_does_not_stand_for_a_missing_video() -> None:
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (page(total=2, unreadable=["a"], token="t1"), page(total=2, unreadable=["a"])),
+        (page(total=2, unreadable=["a"], token="t1"), page("a", total=2)),
+        (page("a", total=2, token="t1"), page(total=2, unreadable=["a"])),
+    ],
+    ids=["unreadable twice", "then readable", "readable first"],
+)
+def test_a_video_whose_entries_cannot_all_be_read_does_not_stand_for_a_missing_one(first: Page, second: Page) -> None:
     group = GroupAnswer(0, ASKED)
-    group.take(page(total=2, unreadable=["a", "a"]), 1.0)
-    assert not group.complete
-    assert group.missing == ("b", "c", "d")
-
-
-@pytest.mark.parametrize("readable_first", [True, False])
-def test_a_video_that_comes_readable_and_unreadable_does_not_stand_for_a_missing_one(readable_first: bool) -> None:
-    group = GroupAnswer(0, ASKED)
-    first, second = page("a", total=2, token="t1"), page(total=2, unreadable=["a"], token="t1")
-    if not readable_first:
-        first, second = second, first
     group.take(first, 1.0)
-    try:
-        group.take(replace(second, next_token=None), 1.0)
-    except AnswerUnusable:
-        pass  # a contradiction may end the walk: what matters is that it is not complete
+    with contextlib.suppress(AnswerUnusable):  # it may end the walk or not, but never makes it complete
+        group.take(second, 1.0)
     assert not group.complete
     assert group.missing == ("b", "c", "d")
 
@@ -306,10 +307,8 @@ def test_classes_come_in_the_order_of_the_config_and_unknown_ones_last() -> None
         VideoAnswer("a", (plain("CookTok", 2), plain("DanceTok", 1), plain("Even", 8))),
     ]
     result = merged("a", groups, ORDER, detailed=False)
-    assert [one.name for one in result.classes] == ["DanceTok", "CookTok", "SportTok", "Odd", "Even"]
-    assert result == Result(
-        "a", tuple(plain(n, s) for n, s in zip(["DanceTok", "CookTok", "SportTok", "Odd", "Even"], [1, 2, 3, 9, 8]))
-    )
+    in_order = (("DanceTok", 1), ("CookTok", 2), ("SportTok", 3), ("Odd", 9), ("Even", 8))
+    assert result == Result("a", tuple(plain(name, score) for name, score in in_order))
 
 
 def test_a_class_that_comes_twice_counts_once_the_first_time() -> None:

@@ -1,0 +1,350 @@
+"""The command as its users meet it: a real process, its exit code, what it says, and what a signal leaves behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import Process
+
+from pipeline.rows import FAILURES, VIDEOS
+from pipeline.rundir import held
+from tests.runs import CLASSES, KEY, ROOT, Desk, library
+from tests.servers.contract import ContractServer, Delay, Fault, RequestSeen, Status
+
+LONG = 30.0
+"""Seconds of a delay that nobody waits for to its end: by then the client is stopped or killed."""
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+class Moment:
+    """Delays one kind of request from a number on, and tells when that one has come."""
+
+    def __init__(self, kind: str, number: int, seconds: float = LONG) -> None:
+        self.come = anyio.Event()
+        self.over = False
+        self._kind, self._number, self._seconds = kind, number, seconds
+
+    async def arrives(self) -> None:
+        with anyio.fail_after(20):
+            await self.come.wait()
+
+    def __call__(self, seen: RequestSeen) -> Fault | None:
+        if self.over or seen.kind != self._kind or seen.number < self._number:
+            return None
+        self.come.set()
+        return Delay(self._seconds)
+
+
+async def ended(process: Process) -> int:
+    with anyio.fail_after(20):
+        return await process.wait()
+
+
+# --------------------------------------------------------------------------------------------------------- exit codes
+
+
+async def test_a_run_answers_every_video_tells_so_and_a_second_one_sends_nothing(desk: Desk) -> None:
+    videos = library(30)
+    async with ContractServer(videos, key=KEY) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url)
+        first = await desk.command("run", desk.config, "--json")
+        desk.check(server, videos)
+        again = await desk.command("run", desk.config, "--quiet")
+    assert (first.exit_code, again.exit_code, again.stdout, again.stderr) == (0, 0, "", "")
+    told = json.loads(first.stdout)
+    assert (told["videos"], told["scored"] + told["no_match"], told["open"]) == (30, 30, 0)
+    assert "videos: 30 of 30 answered, 0 failed, 0 open" in first.stderr
+    assert (len(server.posts), desk.files_with(KEY), KEY in first.stderr + first.stdout) == (1, [], False)
+
+
+async def test_ids_come_from_standard_input_and_the_directory_from_the_command_line(desk: Desk) -> None:
+    videos = library(3)
+    async with ContractServer(videos, key=KEY) as server:
+        desk.write_config("https://elsewhere.example/v1.2", output__dir="elsewhere")
+        arguments = ["--ids", "-", "--out", "out", "--api-url", server.url, "--set", "limits.concurrency=1"]
+        finished = await desk.command("run", desk.config, *arguments, stdin="\n".join(videos).encode())
+        desk.check(server, videos)
+    assert finished.exit_code == 0
+    assert "3 videos have no known duration" in finished.stderr
+
+
+async def test_failed_videos_are_code_3_and_every_command_tells_the_same(desk: Desk) -> None:
+    async with ContractServer(library(5), key=KEY) as server:
+        desk.write_ids(library(5) | {"stranger": 60.0})
+        desk.write_config(server.url)
+        finished = await desk.command("run", desk.config)
+        assert finished.exit_code == 3
+        assert (await desk.command("resume", desk.out)).exit_code == 3
+    assert "failed: 1 with resource_not_exist" in finished.stderr
+    status = await desk.command("status", desk.out, "--json")
+    verified = await desk.command("verify", desk.out, "--json")
+    assert (status.exit_code, verified.exit_code) == (0, 0)
+    assert json.loads(status.stdout)["failures"] == {"resource_not_exist": 1}
+    assert json.loads(verified.stdout)["differences"] == []
+
+
+async def test_a_wrong_key_is_code_4_after_one_post(desk: Desk) -> None:
+    async with ContractServer(library(30), key="another") as server:
+        desk.write_ids(library(30))
+        desk.write_config(server.url, limits__max_videos_per_post=3)
+        finished = await desk.command("run", desk.config)
+    assert (finished.exit_code, len(server.posts)) == (4, 1)
+    assert "error: the platform refuses the API key" in finished.stderr
+    assert f"next: bulk-classify resume {desk.out}" in finished.stderr
+    assert KEY not in finished.stderr
+
+
+async def test_a_key_that_the_platform_repeats_is_neither_said_nor_written(desk: Desk) -> None:
+    body = json.dumps({"code": f"bad_{KEY}", "message": f"A video of {KEY} is bad."}).encode()
+    async with ContractServer(library(2), key=KEY, faults=lambda _: Status(400, body)) as server:
+        desk.write_ids(library(2))
+        desk.write_config(server.url)
+        finished = await desk.command("run", desk.config, "--json", "--log-level", "debug")
+    assert finished.exit_code == 3
+    assert KEY not in finished.stdout + finished.stderr
+    assert desk.files_with(KEY) == []
+
+
+async def test_five_mistakes_in_a_config_are_five_lines_and_code_2(desk: Desk) -> None:
+    desk.write_config(
+        "ftp://nowhere",
+        job__options=["vision"],
+        limits__concurrency=0,
+        limits__requests_per_secnd=1,
+        job__threshold={"min_clip_score": 101},
+    )
+    finished = await desk.command("run", desk.config)
+    lines = finished.stderr.splitlines()
+    assert (finished.exit_code, finished.stdout, len(lines)) == (2, "", 5)
+    assert all(line.startswith(f"error: {desk.config}: ") for line in lines)
+    said = ("api.url", "job.options", "limits.concurrency", "limits.requests_per_secnd", "job.threshold.min_clip_score")
+    assert all(any(f": {key}" in line for line in lines) for key in said)
+    assert not desk.out.exists()
+
+
+async def test_a_bad_id_list_is_code_2_with_file_and_line_and_nothing_is_sent_or_kept(desk: Desk) -> None:
+    async with ContractServer(library(1), key=KEY) as server:
+        desk.write_config(server.url, input__ids=["ids.txt"])
+        (desk.folder / "ids.txt").write_text("video0000\nb@d\n\nalso bad\n")
+        finished = await desk.command("run", desk.config)
+    lines = finished.stderr.splitlines()
+    assert finished.exit_code == 2
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["error", f"{desk.folder}/ids.txt:2"],
+        ["error", f"{desk.folder}/ids.txt:4"],
+    ]
+    assert (server.posts, server.pages) == ([], [])
+    assert (desk.status().videos, sum(desk.status().chunks.values())) == (0, 0)
+
+
+async def test_another_job_in_the_directory_is_code_2_and_says_what_differs(desk: Desk) -> None:
+    async with ContractServer(library(2), key=KEY) as server:
+        desk.write_ids(library(2))
+        desk.write_config(server.url)
+        await desk.run()
+        desk.write_config(server.url, CLASSES[:2])
+        finished = await desk.command("run", desk.config)
+    assert (finished.exit_code, len(server.posts)) == (2, 1)
+    assert "error:   job.classes: 'PetTok' is gone" in finished.stderr.splitlines()
+
+
+async def test_a_run_that_another_process_holds_is_code_73(desk: Desk) -> None:
+    desk.write_ids(library(2))
+    desk.write_config("http://127.0.0.1:1/v1.2")
+    desk.out.mkdir()
+    with held(desk.out):
+        finished = await desk.command("run", desk.config)
+    assert finished.exit_code == 73
+    assert (
+        finished.stderr == f"error: {desk.out}: another process is working on this run; wait for it or stop it first\n"
+    )
+
+
+async def test_a_spent_budget_is_code_75_and_a_resume_with_a_higher_one_ends_the_run(desk: Desk) -> None:
+    videos = library(30)
+    async with ContractServer(videos, key=KEY) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, limits__max_videos_per_post=10, limits__max_posts=1)
+        stopped = await desk.command("run", desk.config)
+        assert stopped.exit_code == 75
+        assert "limits.max_posts = 1" in stopped.stderr
+        refused = await desk.command("resume", desk.out, "--set", "job.page_limit=5")
+        assert (refused.exit_code, len(server.posts)) == (2, 1)
+        assert "only limits may change" in refused.stderr
+        assert (await desk.command("resume", desk.out, "--set", "limits.max_posts=9")).exit_code == 0
+        desk.check(server, videos)
+
+
+async def test_a_missing_key_a_missing_config_and_a_wrong_option_are_code_2(desk: Desk) -> None:
+    desk.write_ids(library(2))
+    desk.write_config("http://127.0.0.1:1/v1.2")
+    keyless = await desk.command("run", desk.config, TWELVELABS_API_KEY="")
+    missing = await desk.command("run", "nowhere.toml")
+    wrong = await desk.command("run", desk.config, "--fast")
+    nowhere = await desk.command("status", desk.folder)
+    assert [one.exit_code for one in (keyless, missing, wrong, nowhere)] == [2, 2, 2, 2]
+    assert "no API key" in keyless.stderr
+    assert "nowhere.toml: cannot be read" in missing.stderr
+    assert "--fast" in wrong.stderr
+    assert "not a run directory" in nowhere.stderr
+    assert all("Traceback" not in one.stderr for one in (keyless, missing, wrong, nowhere))
+
+
+async def test_a_damaged_row_is_code_1_of_verify(desk: Desk) -> None:
+    async with ContractServer(library(5), key=KEY) as server:
+        desk.write_ids(library(5))
+        desk.write_config(server.url)
+        await desk.run()
+    rows = desk.out / VIDEOS
+    rows.write_bytes(rows.read_bytes().replace(b"scored", b"shored", 1))
+    finished = await desk.command("verify", desk.out, "--json")
+    assert finished.exit_code == 1
+    assert json.loads(finished.stdout)["found"] >= 1
+
+
+async def test_config_check_tells_every_key_as_json(desk: Desk) -> None:
+    desk.write_config("http://127.0.0.1:1/v1.2")
+    finished = await desk.command("config", "check", desk.config, "--json")
+    told = json.loads(finished.stdout)
+    assert (finished.exit_code, told["limits.concurrency"]) == (0, {"value": 8, "origin": "default"})
+    assert KEY not in finished.stdout + finished.stderr
+
+
+def test_help_of_every_command_is_quick_because_it_loads_neither_aiohttp_nor_numpy() -> None:
+    script = """
+import sys
+import click
+from pipeline import cli
+
+def paths(command, path):
+    yield path
+    for name, child in getattr(command, "commands", {}).items():
+        yield from paths(child, [*path, name])
+
+for path in list(paths(cli._commands, [])):
+    sys.argv = ["bulk-classify", *path, "--help"]
+    try:
+        cli.main()
+    except SystemExit as end:
+        assert not end.code, (path, end.code)
+print(sorted({"aiohttp", "anyio", "numpy", "msgspec", "sqlite3"} & set(sys.modules)))
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
+    )
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.count("Usage: bulk-classify") >= 8
+    assert finished.stdout.splitlines()[-1] == "[]"
+
+
+# ------------------------------------------------------------------------------------------------------------ stopped
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_signal_drains_says_how_to_go_on_and_a_resume_ends_the_run(desk: Desk, number: signal.Signals) -> None:
+    videos = library(60)
+    moment = Moment("post", 3, seconds=0.5)
+    async with ContractServer(videos, key=KEY, faults=moment) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, limits__max_videos_per_post=10, limits__concurrency=2)
+        process = await desk.start("run", desk.config)
+        await moment.arrives()
+        process.send_signal(number)
+        assert await ended(process) == 130
+        sent = len(server.posts)
+        assert sent < 6, "the run was over before the signal"
+        assert f"error: stopped by {number.name}" in desk.stderr
+        assert f"next: bulk-classify resume {desk.out}" in desk.stderr
+        assert desk.status().posts["unknown"] == 0
+        moment.over = True
+        assert (await desk.command("resume", desk.out)).exit_code == 0
+        desk.check(server, videos)
+    # What was under way was finished and kept: no answer was paid for twice.
+    assert (server.reposts, len(server.posts)) == (0, 6)
+
+
+async def test_a_signal_within_a_walk_keeps_its_pages_and_the_resume_goes_on_from_its_token(desk: Desk) -> None:
+    videos = library(55)
+    moment = Moment("page", 2, seconds=0.3)
+    async with ContractServer(videos, key=KEY, faults=moment) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url)
+        process = await desk.start("run", desk.config)
+        await moment.arrives()
+        process.terminate()
+        assert await ended(process) == 130
+        moment.over = True
+        assert (await desk.command("resume", desk.out)).exit_code == 0
+        desk.check(server, videos)
+    shown = [one for request in (*server.posts, *server.pages) for one in request.shown]
+    assert (len(server.posts), len(shown)) == (1, len(set(shown)))
+
+
+async def test_a_drain_that_lasts_too_long_is_cut_off_and_its_posts_are_of_unknown_fate(desk: Desk) -> None:
+    videos = library(20)
+    moment = Moment("post", 2)
+    async with ContractServer(videos, key=KEY, faults=moment) as server:
+        desk.write_ids(videos)
+        settings = {"limits__drain_seconds": 0.1, "limits__concurrency": 1}
+        desk.write_config(server.url, limits__max_videos_per_post=10, **settings)
+        process = await desk.start("run", desk.config)
+        await moment.arrives()
+        process.terminate()
+        assert await ended(process) == 130
+        assert (desk.status().open, desk.status().posts["unknown"]) == (10, 1)
+
+
+async def test_a_second_signal_ends_at_once_and_a_resume_ends_the_run(desk: Desk) -> None:
+    videos = library(20)
+    moment = Moment("post", 2)
+    async with ContractServer(videos, key=KEY, faults=moment) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, limits__max_videos_per_post=10, limits__concurrency=1)
+        process = await desk.start("run", desk.config)
+        await moment.arrives()
+        process.terminate()
+        with anyio.fail_after(10):
+            while "once more ends at once" not in desk.stderr:  # noqa: ASYNC110 - no event tells of a line
+                await anyio.sleep(0.01)  # Two signals at once would be one.
+        process.terminate()
+        assert await ended(process) == 130
+        moment.over = True
+        assert (await desk.command("resume", desk.out)).exit_code == 0
+        desk.check(server, videos)
+
+
+# ------------------------------------------------------------------------------------------------------------- killed
+
+
+@pytest.mark.parametrize(("kind", "number"), [("post", 1), ("post", 4), ("page", 3)])
+async def test_after_a_kill_the_rows_are_those_of_a_run_that_nobody_disturbed(
+    desk: Desk, kind: str, number: int
+) -> None:
+    videos = library(88)
+    concurrency = 3
+    moment = Moment(kind, number)
+    async with ContractServer(videos, key=KEY, faults=moment) as server:
+        desk.write_ids(videos)
+        settings = {"limits__max_videos_per_post": 11, "limits__concurrency": concurrency}
+        desk.write_config(server.url, job__page_limit=3, **settings)
+        process = await desk.start("run", desk.config)
+        await moment.arrives()
+        process.kill()
+        assert await ended(process) == -signal.SIGKILL
+        moment.over = True
+        finished = await desk.command("run", desk.config)
+        assert finished.exit_code == 0
+        desk.check(server, videos, answers_lost=True)
+    assert 8 <= len(server.posts) <= 8 + concurrency
+    assert [row["video_id"] for row in desk.rows(FAILURES)] == []
