@@ -107,7 +107,7 @@ def _run(config: Config, folder: Path, *, read_input: bool, options: dict[str, A
     from pipeline import run as runs
     from pipeline.config import warnings_of
     from pipeline.notify import notify
-    from pipeline.status import lines_of, status_of
+    from pipeline.status import in_words, status_of
 
     order = _order(config, folder, read_input=read_input, options=options)
     for warning in warnings_of(config):
@@ -118,7 +118,7 @@ def _run(config: Config, folder: Path, *, read_input: bool, options: dict[str, A
         _print_json(status)
     if outcome.stopped is not None:
         click.echo(f"error: {outcome.stopped}", err=True)
-    for line in lines_of(status):
+    for line in in_words(status):
         order.console.say(line)
     if problem := notify(config, outcome.exit_code, status, _environment()):
         click.echo(f"warning: {problem}", err=True)
@@ -149,9 +149,9 @@ def _order(config: Config, folder: Path, *, read_input: bool, options: dict[str,
 @_json
 def status(directory: Path, as_json: bool) -> None:
     """Tell how the run in DIRECTORY stands, also while it goes on."""
-    from pipeline.status import lines_of, status_of
+    from pipeline.status import in_words, status_of
 
-    _tell(status_of(directory), lines_of, as_json=as_json)
+    _tell(status_of(directory), in_words, as_json=as_json)
 
 
 @_commands.command()
@@ -159,11 +159,11 @@ def status(directory: Path, as_json: bool) -> None:
 @_json
 def verify(directory: Path, as_json: bool) -> None:
     """Prove that input, ledger and files in DIRECTORY agree; exit 1 and a list where they do not."""
-    from pipeline.verify import lines_of
+    from pipeline.verify import in_words
     from pipeline.verify import verify as verified
 
     report = verified(directory)
-    _tell(report, lines_of, as_json=as_json)
+    _tell(report, in_words, as_json=as_json)
     if report.found:
         sys.exit(1)
 
@@ -270,11 +270,11 @@ def _environment() -> dict[str, str]:
     return dict(os.environ)
 
 
-def _tell(facts: Any, lines_of: Callable[[Any], Sequence[str]], *, as_json: bool) -> None:
+def _tell(facts: Any, in_words: Callable[[Any], Sequence[str]], *, as_json: bool) -> None:
     if as_json:
         _print_json(facts)
     else:
-        for line in lines_of(facts):
+        for line in in_words(facts):
             click.echo(line)
 
 

@@ -32,10 +32,10 @@ from pipeline.lines import (
     BadLine,
     blocks_of,
     compression_of,
-    lines_of,
     opened,
     peek,
     reason_of,
+    split_lines,
     text_of,
     without_mark,
 )
@@ -155,7 +155,7 @@ def _videos(stream: BinaryIO, path: Path | None, report: _LineReport) -> Iterato
         yield from _copied_parquet_videos(blocks, report)
     else:
         read_lines = {"txt": _txt_videos, "csv": _csv_videos, "ndjson": _ndjson_videos}[kind]
-        yield from read_lines(lines_of(without_mark(head, blocks)), report)
+        yield from read_lines(split_lines(without_mark(head, blocks)), report)
 
 
 def _format_of(path: Path | None, head: bytes) -> _Format:

@@ -116,6 +116,15 @@ CREATE TABLE segment (
 """
 
 
+# For each state the statement that moves a chunk there, from where it may come or is already.
+_MOVE = {
+    to: "UPDATE chunk SET state = ? WHERE chunk = ? AND state IN ({})".format(  # noqa: S608 - numbers of ours
+        ", ".join(str(int(one)) for one in ChunkState if one == to or (one, to) in MOVES)
+    )
+    for to in ChunkState
+}
+
+
 class Packer(Protocol):
     """Whatever decides which chunk the next video goes to."""
 
@@ -294,13 +303,10 @@ class Ledger:
 
     def move(self, chunk: int, state: ChunkState) -> None:
         """Move a chunk on. Raises ``ValueError`` for a move that its life does not allow: a bug."""
-        row = self._one("SELECT state FROM chunk WHERE chunk = ?", chunk)
-        present = ChunkState(row[0]) if row else None
-        if present == state:
-            return
-        if (present, state) not in MOVES:
+        if not self._many(_MOVE[state], [(state, chunk)]):
+            row = self._one("SELECT state FROM chunk WHERE chunk = ?", chunk)
+            present = ChunkState(row[0]) if row else None
             raise ValueError(f"chunk {chunk} cannot go from {present!r} to {state!r}")
-        self._run("UPDATE chunk SET state = ? WHERE chunk = ?", state, chunk)
 
     # ------------------------------------------------------------------------------------------------------- posts
 
@@ -398,16 +404,13 @@ class Ledger:
         self._set_states(chunk, VideoState.SCORED, settlement.scored)
         self._set_states(chunk, VideoState.NO_MATCH, settlement.no_match)
         self._set_failures(settlement)
-        for segment in segments:
-            self._run(
-                "INSERT INTO segment (file, chunk, offset, length, crc) VALUES (?, ?, ?, ?, ?)",
-                segment.file,
-                chunk,
-                segment.offset,
-                segment.length,
-                segment.crc,
-            )
-            self._run("UPDATE file SET length = ? WHERE file = ?", segment.offset + segment.length, segment.file)
+        self._many(
+            "INSERT INTO segment (file, chunk, offset, length, crc) VALUES (?, ?, ?, ?, ?)",
+            ((one.file, chunk, one.offset, one.length, one.crc) for one in segments),
+        )
+        self._many(
+            "UPDATE file SET length = ? WHERE file = ?", ((one.offset + one.length, one.file) for one in segments)
+        )
         self._drop_spool(chunk)
         for child in settlement.children:
             self._add_child(chunk, child)

@@ -117,7 +117,7 @@ def without_mark(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
     return chain((head.removeprefix(UTF8_MARK),), islice(blocks, 1, None))
 
 
-def lines_of(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def split_lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """Lines without their LF. Of one that is too long only so much is kept that ``text_of`` can see it."""
     rest = b""
     for block in blocks:

@@ -9,7 +9,7 @@ import orjson
 
 from pipeline.api_key import KEY_VARIABLES
 from pipeline.config import Config
-from pipeline.status import Status, lines_of
+from pipeline.status import Status, in_words
 
 _LONGEST_SECONDS = 60
 
@@ -26,7 +26,7 @@ def notify(config: Config, exit_code: int, status: Status, environment: Mapping[
     told = {
         "NOTIFY_EXIT_CODE": str(exit_code),
         "NOTIFY_DIRECTORY": status.directory,
-        "NOTIFY_SUMMARY": "\n".join(lines_of(status)),
+        "NOTIFY_SUMMARY": "\n".join(in_words(status)),
         "NOTIFY_STATUS": orjson.dumps(status).decode(),
     }
     secret = {*KEY_VARIABLES, config.api.key_env}

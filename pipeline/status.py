@@ -74,7 +74,7 @@ def status_of(folder: Path) -> Status:
     )
 
 
-def lines_of(status: Status) -> list[str]:
+def in_words(status: Status) -> list[str]:
     """The status for people, a line each."""
     done = status.scored + status.no_match
     unknown = status.posts["unknown"]

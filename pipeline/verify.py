@@ -182,7 +182,7 @@ def _check_failures(folder: Path, ledger: Ledger, run_id: str, report: Report) -
         report.differ(f"{FAILURES}: not what the ledger says; `resume` writes it anew")
 
 
-def lines_of(report: Report) -> list[str]:
+def in_words(report: Report) -> list[str]:
     """The report for people, a line each."""
     if not report.found:
         rows = ", ".join(f"{number:,} in {name}" for name, number in report.rows.items())

@@ -14,7 +14,7 @@ from pipeline.models import Video
 from pipeline.packing import Packer
 from pipeline.rows import CLIPS, FAILURES, SCORES, VIDEOS
 from pipeline.rundir import LEDGER, RUN_JSON
-from pipeline.status import Status, lines_of, status_of
+from pipeline.status import Status, in_words, status_of
 from tests.builders import RUN_ID, OpenRun, end, opened, small_run
 
 
@@ -66,7 +66,7 @@ def test_a_run_half_way(tmp_path: Path) -> None:
 
 def test_a_run_half_way_for_people(tmp_path: Path) -> None:
     half_way(tmp_path)
-    assert lines_of(status_of(tmp_path)) == [
+    assert in_words(status_of(tmp_path)) == [
         f"run {RUN_ID} in {tmp_path}",
         "videos: 4 of 7 answered, 1 failed, 2 open",
         "answers: 2 scored, 2 without a match",
@@ -90,7 +90,7 @@ def test_a_run_that_is_held_is_running_and_needs_no_command(tmp_path: Path) -> N
     with opened(tmp_path):
         status = status_of(tmp_path)
     assert (status.running, status.next_command) == (True, None)
-    assert lines_of(status)[0] == f"run {RUN_ID} in {tmp_path} (running)"
+    assert in_words(status)[0] == f"run {RUN_ID} in {tmp_path} (running)"
 
 
 def test_a_finished_run(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert (status.videos, status.scored, status.no_match, status.failed, status.open) == (6, 4, 1, 1, 0)
     assert status.chunks == {"pending": 0, "in_flight": 0, "done": 3, "replaced": 1}
     assert (status.next_command, status.posts_by_reason) == (None, {})
-    assert lines_of(status)[3] == "POSTs: 0 sent"
+    assert in_words(status)[3] == "POSTs: 0 sent"
 
 
 def test_a_run_that_has_taken_in_nothing_yet(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pipeline.errors import StorageError, UsageError
 from pipeline.ledger import Ledger
 from pipeline.rows import CLIPS, FAILURES, ROW_FILES, SCORES, VIDEOS
 from pipeline.rundir import LEDGER, RUN_JSON
-from pipeline.verify import Report, lines_of, verify
+from pipeline.verify import Report, in_words, verify
 from tests.builders import by_hand, end, opened, small_run
 
 
@@ -57,7 +57,7 @@ def test_a_run_that_nobody_touched_is_proved(folder: Path) -> None:
     report = verify(folder)
     rows = {SCORES: 8, CLIPS: 18, VIDEOS: 5}
     assert report == Report(videos=6, rows=rows, chunks=3, differences=[], found=0)
-    (line,) = lines_of(report)
+    (line,) = in_words(report)
     assert line == (
         "verified: 6 videos, each in one state; "
         "rows: 8 in scores.ndjson, 18 in clips.ndjson, 5 in videos.ndjson; 3 chunks"
@@ -325,7 +325,7 @@ def test_the_first_hundred_differences_are_told_and_the_rest_counted(tmp_path: P
         run.finish()
     by_hand(tmp_path / LEDGER, "UPDATE video SET state = 1")
     report = verify(tmp_path)
-    lines = lines_of(report)
+    lines = in_words(report)
     assert (report.found, len(report.differences)) == (130, 100)
     assert lines[0].startswith("videos.ndjson: v")
     assert lines[100:] == ["… and 30 more", "130 differences found"]
