@@ -49,7 +49,7 @@ def api_key(api: ApiSection, environment: Mapping[str, str]) -> ApiKey:
     could not be sent in a header, and where others may read its file.
     """
     if api.url == "embedded":
-        return ApiKey("embedded")
+        return ApiKey("the-embedded-platform-asks-for-none")
     variables = (api.key_env,) if api.key_env else KEY_VARIABLES
     origin = next((name for name in variables if environment.get(name, "").strip()), None)
     if origin is not None:

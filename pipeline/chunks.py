@@ -69,6 +69,7 @@ class HeldWalk:
     expires_at: float | None = None
     complete: bool = False
     ended_short: bool = False
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +129,16 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How the run stands. ``posts`` counts by (reason, state)."""
+    """How the run stands. ``posts`` counts by (reason, state), ``failures`` failed videos by code.
+
+    ``retryable`` is how many of the failed videos could succeed if they were asked for again.
+    """
 
     videos: Mapping[VideoState, int]
     chunks: Mapping[ChunkState, int]
     posts: Mapping[tuple[str, PostState], int]
     failures: Mapping[str, int]
+    retryable: int
     seconds: float
     unknown_durations: int
 

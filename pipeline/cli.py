@@ -8,19 +8,21 @@ for goes to stdout, all else to stderr.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline import __version__
-from pipeline.errors import Interrupted, StopRun
+from pipeline.errors import Interrupted, StopRun, StorageError
 
 if TYPE_CHECKING:
     from pipeline.config import Config
-    from pipeline.run import Order
+    from pipeline.run import Order, Retry
 
 _PATH = click.Path(path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object on stdout.")
@@ -39,8 +41,19 @@ def main() -> None:
     """Run the command line; every error of ours is a line, and an exit code."""
     if sys.platform == "win32":
         sys.exit("bulk-classify runs on Linux and macOS; on Windows, use WSL")
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for as long as the process lives
     try:
         _commands.main(standalone_mode=False, prog_name="bulk-classify")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads on, as behind ``| head``. What is left in the buffer must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+        sys.exit(StorageError.exit_code)
     except click.Abort:
         sys.exit(Interrupted.exit_code)
     except click.ClickException as error:
@@ -101,7 +114,27 @@ def resume(directory: Path, **options: Any) -> None:
     _run(thaw(freeze(stored), flags=_settings(options["settings"])), directory, read_input=False, options=options)
 
 
-def _run(config: Config, folder: Path, *, read_input: bool, options: dict[str, Any]) -> None:
+@_commands.command()
+@click.argument("directory", type=_PATH)
+@click.option("--code", "codes", multiple=True, metavar="CODE", help="Only failures of this code; may be repeated.")
+@click.option("--all", "every", is_flag=True, help="Also failures that asking again cannot help, as far as we know.")
+@_set
+@_quiet
+@_log_level
+@_json
+def retry(directory: Path, codes: Sequence[str], every: bool, **options: Any) -> None:
+    """Take failed videos of the run in DIRECTORY again; by default those that can succeed."""
+    from pipeline.config import freeze, thaw
+    from pipeline.manifest import read_manifest
+    from pipeline.run import Retry
+
+    config = thaw(freeze(read_manifest(directory).config), flags=_settings(options["settings"]))
+    _run(config, directory, read_input=False, options=options, retry=Retry(frozenset(codes), every))
+
+
+def _run(
+    config: Config, folder: Path, *, read_input: bool, options: dict[str, Any], retry: Retry | None = None
+) -> None:
     import anyio
 
     from pipeline import run as runs
@@ -109,7 +142,7 @@ def _run(config: Config, folder: Path, *, read_input: bool, options: dict[str, A
     from pipeline.notify import notify
     from pipeline.status import in_words, status_of
 
-    order = _order(config, folder, read_input=read_input, options=options)
+    order = replace(_order(config, folder, read_input=read_input, options=options), retry=retry)
     for warning in warnings_of(config):
         order.console.say(f"warning: {warning}")
     outcome = anyio.run(runs.run, order)
@@ -140,7 +173,7 @@ def _order(config: Config, folder: Path, *, read_input: bool, options: dict[str,
         sys.stdin.buffer,
         user_cache_path("bulk-classify"),
         read_input,
-        options["log_level"],
+        log_level=options["log_level"],
     )
 
 
@@ -202,17 +235,20 @@ def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
 @click.option("--tariff", default="none", show_default=True, help="The limits to enforce.")
 @click.option("--page-ttl", default=600.0, show_default=True, help="Seconds that a page token lives.")
 @click.option("--latency", default=0.0, show_default=True, help="Seconds by which every answer is late.")
-def serve(index: Path | None, host: str, port: int, **limits: Any) -> None:
+@click.option("--faults", type=_PATH, metavar="FILE", help="A plan of what shall go wrong, as docs/faults.md tells.")
+def serve(index: Path | None, host: str, port: int, faults: Path | None, **limits: Any) -> None:
     """Serve the local platform: the classify contract, answered from an index on this machine.
 
     The key it asks for is that of BULK_CLASSIFY_PLATFORM_KEY; without one, any key passes, on loopback only.
     """
     import anyio
 
+    from pipeline.platform.faults import read_plan
     from pipeline.platform.server import Settings, serve_until_stopped
 
     key = _environment().get("BULK_CLASSIFY_PLATFORM_KEY") or None
-    settings = Settings(limits["tariff"], limits["page_ttl"], key, limits["latency"])
+    rules = read_plan(faults) if faults else ()
+    settings = Settings(limits["tariff"], limits["page_ttl"], key, limits["latency"], rules)
 
     def announce(url: str) -> None:
         click.echo(f"serving {url} (Ctrl-C ends it)", err=True)
@@ -265,8 +301,6 @@ def _settings(settings: Iterable[str]) -> dict[str, object]:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return dict(os.environ)
 
 

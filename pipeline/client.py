@@ -106,7 +106,7 @@ class Client:
         error = kind(told, code=code, http_status=status, retry_after_seconds=wait)
         quota = quota_of(response.headers, now=self._clock())
         if isinstance(error, RateLimited) and quota is not None and not quota.remaining:
-            error.quota_resets_at = quota.resets_at
+            error.quota_limit, error.quota_resets_at = quota.limit, quota.resets_at
         return error
 
     def _harmless(self, text: str) -> str:

@@ -27,8 +27,8 @@ MAX_PROBLEMS = 100
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """Bytes of a configuration or class file: far above any job's, so that a device or a wrong path ends."""
 
-# A variable of the local platform's, which is no setting of a run.
-_PLATFORM_KEY = PREFIX + "PLATFORM_KEY"
+PLATFORM_KEY = PREFIX + "PLATFORM_KEY"
+"""A variable of the local platform's, which is no setting of a run."""
 _NEVER_A_KEY = (
     "an API key never goes into a file, a setting or a command line: take it out, rotate it, "
     f"and set {KEY_VARIABLES[0]} in the environment (or api.key_env, or api.key_file)"
@@ -113,7 +113,7 @@ def take_sources(
     if path is not None:
         problems += take(settings, read_toml(path), str(path), here / path.parent)
     for name, text in environment.items():
-        if name.startswith(PREFIX) and name != _PLATFORM_KEY:
+        if name.startswith(PREFIX) and name != PLATFORM_KEY:
             key = name.removeprefix(PREFIX).lower().replace("__", ".")
             problems += take(settings, {key: typed(key, text)}, name, here)
     problems += take_flags(settings, flags, here)

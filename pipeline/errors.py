@@ -170,11 +170,12 @@ class Overloaded(ResendFree):
 class RateLimited(ResendFree):
     """429: sent too early. No fault of the chunk's.
 
-    Where the platform says that nothing of the quota remains, ``quota_resets_at`` is when its window ends, in seconds
-    since the epoch; else None.
+    Where the platform says that nothing of its quota remains, ``quota_limit`` is that quota in POSTs, and
+    ``quota_resets_at`` when its window ends, in seconds since the epoch; else they are None.
     """
 
     code = "too_many_requests"
+    quota_limit: int | None = None
     quota_resets_at: float | None = None
 
 

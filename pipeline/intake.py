@@ -21,13 +21,11 @@ from pipeline.client import Client
 from pipeline.config import Config
 from pipeline.errors import InputError, JobRefused, PlatformDown, RequestFailed, ResendCounted, ResendFree
 from pipeline.ids import expand, read_videos
-from pipeline.ledger import Ledger
+from pipeline.ledger import INPUT_FINGERPRINT, Ledger
 from pipeline.models import Video
 from pipeline.packing import Packer
 from pipeline.reaction import MAX_PAGE_RESENDS
 from pipeline.wire import VideoListPage
-
-INPUT_FINGERPRINT = "input_fingerprint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +64,17 @@ def _take_in(given: Input, ledger: Ledger, listing: Iterator[Video]) -> Intake:
         if not intake.read:
             raise InputError(["the input holds no video id"])
         ledger.remember(INPUT_FINGERPRINT, digest.hexdigest())
-        ledger.pack(
-            Packer(
-                max_videos=config.limits.max_videos_per_post,
-                videos_of_unknown_duration=config.limits.default_videos_per_post,
-                first_chunk=ledger.next_chunk_number(),
-            )
-        )
+        ledger.pack(packer_of(config, ledger))
     return intake
+
+
+def packer_of(config: Config, ledger: Ledger) -> Packer:
+    """What packs videos into new chunks of this ledger, as the limits say."""
+    return Packer(
+        max_videos=config.limits.max_videos_per_post,
+        videos_of_unknown_duration=config.limits.default_videos_per_post,
+        first_chunk=ledger.next_chunk_number(),
+    )
 
 
 def _hashed(videos: Iterable[Video], update: Callable[[bytes], None]) -> Iterator[Video]:

@@ -13,8 +13,9 @@ Not safe for threads by itself: one caller at a time.
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -42,6 +43,10 @@ from pipeline.rundir import create_private
 
 SCORE_SOURCE = "score_source"
 """The fact that says whose scale the run's scores are on."""
+INPUT_FINGERPRINT = "input_fingerprint"
+"""The fact that holds a hash of the input's ids, in their order."""
+TOTALS = "totals"
+"""The fact that says whether ``total_results`` counts videos on the run's platform."""
 
 _APPLICATION_ID = 0x62636C31  # "bcl1"
 _SCHEMA_VERSION = 1
@@ -93,7 +98,7 @@ CREATE TABLE walk (
     prompt_group INTEGER NOT NULL,
     next_token TEXT,
     expires_at REAL,
-    ended INTEGER NOT NULL              -- 0 goes on, 1 complete, 2 ended with fewer videos than it promised
+    ended INTEGER NOT NULL              -- 0 goes on, 1 complete, 2 with fewer videos than it promised, 3 given up
 );
 CREATE INDEX walk_of_chunk ON walk (chunk);
 CREATE TABLE page (
@@ -260,6 +265,30 @@ class Ledger:
             "INSERT INTO chunk (chunk, reason) VALUES (?, 'first')", ((n,) for n in range(first_chunk, highest + 1))
         )
 
+    def take_again(self, codes: Collection[str], packer: Packer, *, every: bool = False) -> int:
+        """Open failed videos again, in new chunks, as the packer says; how many.
+
+        Of the given codes, or of all codes where there are none; only those that can succeed, unless ``every``.
+        """
+        again = self._all(
+            "SELECT video, duration, chunk FROM failure JOIN video USING (video) "
+            "WHERE (? OR retryable) AND (? OR code IN (SELECT value FROM json_each(?))) ORDER BY video",
+            every or bool(codes),
+            not codes,
+            json.dumps(list(codes)),
+        )
+        first_chunk = self.next_chunk_number()
+        placed = [(packer.place(duration), video) for video, duration, _ in again]
+        self._many("DELETE FROM failure WHERE video = ?", ((video,) for video, _, _ in again))
+        self._many("UPDATE video SET state = 0, chunk = ? WHERE video = ?", placed)
+        self._many(
+            "INSERT INTO chunk (chunk, reason) VALUES (?, 'retry')",
+            ((number,) for number in range(first_chunk, max((one for one, _ in placed), default=0) + 1)),
+        )
+        for parent in {chunk for _, _, chunk in again}:
+            self.move(parent, ChunkState.REPLACED)
+        return len(again)
+
     def next_chunk_number(self) -> int:
         """The number that the next chunk will have; from 1 upwards."""
         return self._count("SELECT coalesce(max(chunk), 0) + 1 FROM chunk")
@@ -293,7 +322,7 @@ class Ledger:
             "SELECT walk, prompt_group, next_token, expires_at, ended FROM walk WHERE chunk = ? ORDER BY walk", chunk
         )
         return tuple(
-            HeldWalk(group, self._pages(walk), token, expires_at, ended == 1, ended == 2)
+            HeldWalk(group, self._pages(walk), token, expires_at, ended == 1, ended == 2, ended == 3)
             for walk, group, token, expires_at, ended in rows
         )
 
@@ -476,6 +505,14 @@ class Ledger:
         """POSTs that left, or may have left, in all the life of this run."""
         return self._count("SELECT count(*) FROM post WHERE state <> ?", PostState.NOT_SENT)
 
+    def posts_for(self, reason: str) -> int:
+        """POSTs that were intended for this reason."""
+        return self._count("SELECT count(*) FROM post WHERE reason = ?", reason)
+
+    def answered_groups(self) -> set[int]:
+        """The prompt groups that were ever answered."""
+        return {group for (group,) in self._each("SELECT DISTINCT prompt_group FROM post WHERE state = 1")}
+
     def counts(self) -> Counts:
         """How many videos, chunks and POSTs stand where."""
         videos = dict.fromkeys(VideoState, 0) | {
@@ -489,8 +526,9 @@ class Ledger:
             for reason, state, n in self._each("SELECT reason, state, count(*) FROM post GROUP BY reason, state")
         }
         failures = dict(self._each("SELECT code, count(*) FROM failure GROUP BY code ORDER BY count(*) DESC"))
+        retryable = self._count("SELECT count(*) FROM failure WHERE retryable")
         seconds, unknown = self._all("SELECT coalesce(sum(duration), 0), count(*) - count(duration) FROM video")[0]
-        return Counts(videos, chunks, posts, failures, seconds, unknown)
+        return Counts(videos, chunks, posts, failures, retryable, seconds, unknown)
 
     def failure_rows(self, run_id: str) -> Iterator[FailureRow]:
         """Every failed video, in input order."""
@@ -557,7 +595,7 @@ class Ledger:
 
 
 def _ended(walk: HeldWalk) -> int:
-    return 1 if walk.complete else 2 if walk.ended_short else 0
+    return 1 if walk.complete else 2 if walk.ended_short else 3 if walk.given_up else 0
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from typing import Literal, Self
 
 import orjson
 
+from pipeline.errors import StorageError
+
 Level = Literal["debug", "info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
 
@@ -29,13 +31,16 @@ def utc(epoch_seconds: float) -> str:
 class Log:
     """Writes events at or above a level to one file, each with one call, so that lines never mix.
 
-    Raises ``OSError`` for a file that cannot be opened; a write that fails later is dropped, for a full disk is the
-    sink's to report. ``clock`` gives seconds since the epoch.
+    Raises ``StorageError`` for a file that cannot be opened; a write that fails later is dropped, for a full disk is
+    the sink's to report. ``clock`` gives seconds since the epoch.
     """
 
     def __init__(self, path: Path, *, level: Level, clock: Callable[[], float]) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._descriptor = os.open(path, flags, 0o600)
+        try:
+            self._descriptor = os.open(path, flags, 0o600)
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from error
         self._lowest = LEVELS.index(level)
         self._clock = clock
 

@@ -32,12 +32,17 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What ``run.json`` says. ``score_source`` is None until the platform has told whose scale its scores are on."""
+    """What ``run.json`` says.
+
+    ``score_source`` is None until the platform has told whose scale its scores are on; ``input_fingerprint``, a hash of
+    the ids in their order, is None until they were read.
+    """
 
     run_id: str
     created_at: str
     config: Config
     score_source: str | None = None
+    input_fingerprint: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -57,6 +62,7 @@ class _Fingerprint(msgspec.Struct):
     job: str
     classes: dict[str, str]
     score_source: str | None
+    input: str | None
 
 
 class _Versioned(msgspec.Struct):
@@ -89,13 +95,18 @@ def read_manifest(folder: Path) -> Manifest:
         raise StorageError(f"{path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StorageError(f"{path}: not what bulk-classify writes ({error})") from None
-    return Manifest(
+    told = stored.fingerprint
+    manifest = Manifest(
         stored.run_id,
         stored.created_at,
         configuration.thaw(stored.config),
-        stored.fingerprint.score_source,
+        told.score_source,
+        told.input,
         stored.versions,
     )
+    if told.job != manifest.job_fingerprint:
+        raise StorageError(f"{path}: its job is not the one that the run was made with; put the file back as it was")
+    return manifest
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -107,7 +118,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         manifest.run_id,
         manifest.created_at,
         dict(manifest.versions),
-        _Fingerprint(manifest.job_fingerprint, classes, manifest.score_source),
+        _Fingerprint(manifest.job_fingerprint, classes, manifest.score_source, manifest.input_fingerprint),
         configuration.freeze(manifest.config),
     )
     content = msgspec.json.format(msgspec.json.encode(stored), indent=2) + b"\n"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Mapping
 
 import orjson
 
 from pipeline.api_key import KEY_VARIABLES
 from pipeline.config import Config
+from pipeline.config_sources import PLATFORM_KEY
 from pipeline.status import Status, in_words
 
 _LONGEST_SECONDS = 60
@@ -29,11 +31,16 @@ def notify(config: Config, exit_code: int, status: Status, environment: Mapping[
         "NOTIFY_SUMMARY": "\n".join(in_words(status)),
         "NOTIFY_STATUS": orjson.dumps(status).decode(),
     }
-    secret = {*KEY_VARIABLES, config.api.key_env}
+    secret = {*KEY_VARIABLES, config.api.key_env, PLATFORM_KEY}
     inherited = {name: value for name, value in environment.items() if name not in secret}
     try:
         ended = subprocess.run(  # noqa: S603 - the user's own command, as a list, without a shell
-            list(command), env=inherited | told, stdin=subprocess.DEVNULL, timeout=_LONGEST_SECONDS, check=False
+            list(command),
+            env=inherited | told,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,  # ours is for what was asked for
+            timeout=_LONGEST_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"notify.command failed: {error}"

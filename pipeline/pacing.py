@@ -139,7 +139,9 @@ class Gate:
         self._clock = clock
         self._window = window
         self._limit = pace.posts_per_window or None
-        self._unanswered = 0
+        self._told = 0  # the platform's own count, as far as it was told for this window
+        self._under_way = 0  # POSTs that were reserved and have not ended
+        self._news = anyio.Event()
         self.posts_sent = posts_sent
         self._unknown_in_a_row = 0
         self._refusals_in_a_row = 0
@@ -175,10 +177,11 @@ class Gate:
             await anyio.sleep(seconds)
 
     async def reserve(self) -> None:
-        """Take a place in the quota's window; wait for the next window where this one is used up.
+        """Take a place in the quota's window; wait for one where there is none.
 
-        Raises ``QuotaReached`` where the run's budget is spent, or instead of waiting where the pace says so, and
-        ``Drained``.
+        Whether a POST that is under way is in the platform's last count, nobody knows; so near the end of a window its
+        answer is awaited before anything else is concluded. Raises ``QuotaReached`` where the run's budget is spent, or
+        instead of waiting for the next window where the pace says so, and ``Drained``.
         """
         while True:
             if self._closed:
@@ -189,12 +192,16 @@ class Gate:
                 )
             now = self._clock()
             if self._window is None or now >= self._window.resets_at + _RESET_GRACE_SECONDS:
-                self._window = Window(0, now + self._pace.window_seconds)
+                self._window, self._told = Window(self._under_way, now + self._pace.window_seconds), 0
             if self._limit is None or self._window.used < self._limit:
                 self._window = replace(self._window, used=self._window.used + 1)
-                self._unanswered += 1
+                self._under_way += 1
                 self.posts_sent += 1
                 return
+            if self._under_way:
+                with self._wait():
+                    await self._news.wait()
+                continue
             wait = self._window.resets_at + _RESET_GRACE_SECONDS - now
             if not self._pace.wait_for_quota:
                 raise QuotaReached(f"the quota of {self._limit} POSTs is used up; it starts anew in {wait:.0f} s")
@@ -202,10 +209,28 @@ class Gate:
 
     def give_back(self) -> None:
         """The reserved POST was not sent."""
-        self._unanswered -= 1
         self.posts_sent -= 1
         if self._window is not None:
             self._window = replace(self._window, used=self._window.used - 1)
+        self._ended()
+
+    def _ended(self) -> None:
+        self._under_way -= 1
+        self._news.set()
+        self._news = anyio.Event()
+
+    def _learn(self, quota: Quota) -> None:
+        """Take over the platform's count, and add what is under way, which may not be in it yet.
+
+        Answers may come in another order than they were counted in: within a window the highest count is the newest,
+        and what is told of an earlier window is late.
+        """
+        if self._window is not None and quota.resets_at < self._window.resets_at - 1 and self._told:
+            return
+        same_window = self._window is not None and abs(quota.resets_at - self._window.resets_at) <= 1
+        self._limit = quota.limit
+        self._told = max(self._told if same_window else 0, quota.limit - quota.remaining)
+        self._window = Window(self._told + self._under_way, quota.resets_at)
 
     @asynccontextmanager
     async def post_turn(self) -> AsyncIterator[None]:
@@ -239,7 +264,7 @@ class Gate:
         if isinstance(error, StopRun):
             self.close()
         elif isinstance(error, RateLimited):
-            self.refused_for_rate(error.retry_after_seconds, error.quota_resets_at)
+            self.refused_for_rate(error.retry_after_seconds, _used_up(error))
         elif isinstance(error, ResendCounted | AnswerUnusable):
             self.failed(perhaps_billed=True, cause=error)
         elif isinstance(error, ResendFree):
@@ -256,26 +281,24 @@ class Gate:
 
     def answered(self, quota: Quota | None) -> None:
         """A POST was answered with a page, in its turn; ``quota`` is the platform's count, if it told one."""
-        self._unanswered -= 1
+        self._ended()
         self._proven = True
         self._failures = self._unknown_in_a_row = self._refusals_in_a_row = 0
         if quota is not None:
-            self._limit = quota.limit
-            # What is under way may not be in the platform's count yet.
-            self._window = Window(quota.limit - quota.remaining + self._unanswered, quota.resets_at)
+            self._learn(quota)
 
-    def refused_for_rate(self, ordered_seconds: float | None, quota_resets_at: float | None = None) -> None:
+    def refused_for_rate(self, ordered_seconds: float | None, used_up: Quota | None = None) -> None:
         """A 429: every POST waits as ordered, and the pace comes back with a wider margin.
 
-        Where the quota is used up, by whomever, this window is over.
+        Where the quota is ``used_up``, by whomever, the next window is waited for instead.
         """
-        self._unanswered -= 1
+        self._ended()
         self._refusals_in_a_row += 1
         self._margin = min(self._margin + _MARGIN_SECONDS, _WIDEST_MARGIN_SECONDS)
         self._limiter = self._new_limiter()
-        if quota_resets_at is not None:
-            self._limit = self._limit or 0
-            self._window = Window(self._limit, quota_resets_at)
+        if used_up is not None:
+            self._learn(used_up)
+            return
         backoff = _doubled(self._refusals_in_a_row - 1)
         # An order counts, but "at once" is not obeyed for ever: after a while once a second.
         self._pause_all(
@@ -294,7 +317,7 @@ class Gate:
         Raises ``PlatformDown``, and closes the gate, when nothing was answered for ``give_up_after_seconds``, or when
         ``max_unknown_posts`` in a row may have been billed.
         """
-        self._unanswered -= 1
+        self._ended()
         self._unknown_in_a_row += perhaps_billed
         now = anyio.current_time()
         if self._failures == 0:
@@ -320,7 +343,7 @@ class Gate:
 
     def refused(self) -> None:
         """A POST was refused for what it asks: the platform is well, and nothing is proven yet."""
-        self._unanswered -= 1
+        self._ended()
         self._failures = self._unknown_in_a_row = self._refusals_in_a_row = 0
 
     async def _pass_rate(self) -> None:
@@ -367,3 +390,10 @@ class Gate:
 def _doubled(times: int) -> float:
     """A second, doubled so many times, up to a minute."""
     return min(2.0 ** min(times, 6), _LONGEST_BACKOFF_SECONDS)
+
+
+def _used_up(error: RateLimited) -> Quota | None:
+    """The quota that a 429 says is used up, if it says so."""
+    if error.quota_limit is None or error.quota_resets_at is None:
+        return None
+    return Quota(error.quota_limit, 0, error.quota_resets_at)

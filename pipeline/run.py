@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -25,19 +25,27 @@ from pipeline.client import Client
 from pipeline.config import ApiKey, Config, job_of, page_limit_of
 from pipeline.connection import connected
 from pipeline.errors import Drained, StopRun, StorageError
-from pipeline.intake import Input, take_in
-from pipeline.ledger import SCORE_SOURCE, Ledger
+from pipeline.intake import Input, packer_of, take_in
+from pipeline.ledger import INPUT_FINGERPRINT, SCORE_SOURCE, Ledger
 from pipeline.log import Level, Log
 from pipeline.manifest import Manifest, continued, new_manifest, read_manifest, write_manifest
 from pipeline.pacing import Gate, Pace
 from pipeline.packing import prompt_groups
 from pipeline.progress import Console, Progress
-from pipeline.rows import FAILURES, RowStyle, encode
+from pipeline.rows import FAILURES, ROW_FILES, RowStyle, encode
 from pipeline.sink import Sink
-from pipeline.stopping import Stop
-from pipeline.worker import Question, Worker
+from pipeline.stopping import Stop, ended_by_signals
+from pipeline.worker import Experience, Question, Worker
 
 _CHUNKS_READ_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Which failed videos to take again: of these codes, or else those that can succeed, or ``every`` one."""
+
+    codes: frozenset[str] = frozenset()
+    every: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ class Order:
     stdin: BinaryIO
     cache: Path
     read_input: bool = True
+    retry: Retry | None = None
     log_level: Level = "info"
     clock: Callable[[], float] = time.time
     jitter: Callable[[], float] = random.random
@@ -80,6 +89,8 @@ async def run(order: Order) -> Outcome:
     folder, clock = order.folder, order.clock
     rundir.prepare(folder)
     async with AsyncExitStack() as opened:
+        beginning = opened.enter_context(ExitStack())
+        beginning.enter_context(ended_by_signals(order.console))
         opened.enter_context(rundir.held(folder))
         if order.config.api.url != "embedded":
             opened.enter_context(rundir.account_held(order.cache / "accounts", _account(order), folder))
@@ -90,9 +101,13 @@ async def run(order: Order) -> Outcome:
         client = await opened.enter_async_context(connected(order.config, order.key, cache=order.cache, clock=clock))
         if order.read_input:
             await _take_in(order, ledger, client, log)
+        beginning.close()
         files = opened.enter_context(rundir.RowFiles(folder, ledger.file_lengths()))
         with ledger.atomic():
             ledger.recover()
+            if order.retry:
+                again = ledger.take_again(order.retry.codes, packer_of(order.config, ledger), every=order.retry.every)
+                order.console.say(f"retry: {again:,} failed videos are taken again")
         flow = _Flow(order, manifest, ledger, files, client, log)
         stopped = await flow.run()
         outcome = _finished(folder, manifest, ledger, stopped)
@@ -111,22 +126,18 @@ class _Flow:
         self._order = order
         self._gate = Gate(pace_of(config), window=ledger.window(), posts_sent=ledger.posts_sent(), clock=order.clock)
         self._stop = Stop(self._gate, order.console)
-        counts = ledger.counts()
-        self._progress = _progress(counts, len(question.groups))
+        self._progress = _progress(ledger.counts(), len(question.groups), self._gate.posts_sent)
         self._sink = Sink(ledger, files, reserve_bytes=config.limits.reserve_bytes, on_low_space=self._stop_for_space)
         self._worker = Worker(
             question,
             client,
             self._gate,
             self._sink,
+            experience=Experience.of(ledger),
             max_bisect_posts=config.limits.max_bisect_posts,
             log=log,
             clock=order.clock,
             jitter=order.jitter,
-        )
-        self._worker.experience.score_source = ledger.fact(SCORE_SOURCE)
-        self._worker.experience.bisect_posts = sum(
-            number for (reason, _), number in counts.posts.items() if reason == "bisect"
         )
         self._handed_out = self._ended = 0
         self._news = anyio.Event()
@@ -225,9 +236,17 @@ def _agreed_manifest(order: Order, ledger: Ledger) -> Manifest:
     if ledger.next_chunk_number() > 1:
         manifest = continued(read_manifest(order.folder), order.config)
     else:
+        _refuse_foreign_rows(order.folder)
         manifest = new_manifest(order.config, now=order.clock())
     write_manifest(order.folder, manifest)
     return manifest
+
+
+def _refuse_foreign_rows(folder: Path) -> None:
+    """A kill leaves no row before the first chunk: such rows are somebody else's, or their ledger is lost."""
+    for path in (folder / name for name in ROW_FILES):
+        if path.exists() and path.stat().st_size:
+            raise StorageError(f"{path}: holds rows that no ledger here knows of; use another --out")
 
 
 async def _take_in(order: Order, ledger: Ledger, client: Client, log: Log) -> None:
@@ -272,14 +291,14 @@ def pace_of(config: Config) -> Pace:
     )
 
 
-def _progress(counts: Counts, groups: int) -> Progress:
+def _progress(counts: Counts, groups: int, posts_sent: int) -> Progress:
     videos = sum(counts.videos.values())
     settled = videos - counts.videos[VideoState.OPEN]
     return Progress(
         videos=videos,
         settled=settled,
         failed=counts.videos[VideoState.FAILED],
-        posts_planned=counts.open_chunks * groups,
+        posts_planned=posts_sent + counts.open_chunks * groups,
         began_at=anyio.current_time(),
         settled_before=settled,
     )
@@ -287,13 +306,19 @@ def _progress(counts: Counts, groups: int) -> Progress:
 
 def _finished(folder: Path, manifest: Manifest, ledger: Ledger, stopped: StopRun | None) -> Outcome:
     """Write down how the run stands now, in the files that are written whole."""
-    with ledger.atomic():
-        ledger.recover()
     counts = ledger.counts()
-    failures = b"".join(encode(row) for row in ledger.failure_rows(manifest.run_id))
-    rundir.replace_file(folder / FAILURES, failures)
-    write_manifest(folder, replace(manifest, score_source=ledger.fact(SCORE_SOURCE)))
-    return Outcome(counts, stopped if counts.videos[VideoState.OPEN] else None)
+    if not counts.videos[VideoState.OPEN]:
+        stopped = None
+    try:
+        with ledger.atomic():
+            ledger.recover()
+        failures = b"".join(encode(row) for row in ledger.failure_rows(manifest.run_id))
+        rundir.replace_file(folder / FAILURES, failures)
+        source, input_fingerprint = ledger.fact(SCORE_SOURCE), ledger.fact(INPUT_FINGERPRINT)
+        write_manifest(folder, replace(manifest, score_source=source, input_fingerprint=input_fingerprint))
+    except StorageError as error:  # the same full disk, as like as not: what stopped the run is the reason to tell
+        stopped = stopped or error
+    return Outcome(counts, stopped)
 
 
 def _first(stops: BaseExceptionGroup[StopRun]) -> StopRun:

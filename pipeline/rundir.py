@@ -32,10 +32,9 @@ _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 def prepare(folder: Path) -> None:
     """Make a run directory where there is none. Raises ``StorageError`` for what is in its way."""
     with translated(folder):
-        if not folder.exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir(mode=0o700)
-            sync_folder(folder.parent)
+        for missing in reversed([one for one in (folder, *folder.absolute().parents) if not one.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(missing.parent)
         for path in (folder, *folder.iterdir()):
             _refuse_foreign(path, is_folder=path == folder)
 

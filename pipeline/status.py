@@ -70,8 +70,15 @@ def status_of(folder: Path) -> Status:
         posts_by_reason=reasons,
         failures=counts.failures,
         committed_bytes=dict(zip(ROW_FILES, lengths, strict=True)),
-        next_command=f"bulk-classify resume {shlex.quote(str(folder))}" if left and not running else None,
+        next_command=None if running else _next_command(folder, left, counts.retryable),
     )
+
+
+def _next_command(folder: Path, left: int, retryable: int) -> str | None:
+    name = shlex.quote(str(folder))
+    if left:
+        return f"bulk-classify resume {name}"
+    return f"bulk-classify retry {name}" if retryable else None
 
 
 def in_words(status: Status) -> list[str]:

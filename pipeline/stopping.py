@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import anyio
 
@@ -12,6 +14,25 @@ from pipeline.pacing import Gate
 from pipeline.progress import Console
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def ended_by_signals(console: Console) -> Iterator[None]:
+    """Let a signal end the process at once: for as long as nothing is promised, such as while the input is read."""
+
+    def end(number: int, _: object) -> None:
+        console.say(f"{signal.Signals(number).name}: ended before anything was taken in or sent")
+        os._exit(Interrupted.exit_code)
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, present in before.items():
+        if present is not signal.SIG_IGN:
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, present in before.items():
+            signal.signal(number, present)
 
 
 class Stop:

@@ -22,10 +22,10 @@ import msgspec
 
 from pipeline.chunks import Segment, VideoState
 from pipeline.errors import StorageError
-from pipeline.ledger import Ledger
-from pipeline.manifest import read_manifest
+from pipeline.ledger import INPUT_FINGERPRINT, SCORE_SOURCE, Ledger
+from pipeline.manifest import Manifest, read_manifest
 from pipeline.rows import CLIPS, FAILURES, ROW_FILES, SCORES, VIDEOS, ClipRow, ScoreRow, VideoRow, encode
-from pipeline.rundir import LEDGER, is_held, translated
+from pipeline.rundir import LEDGER, RUN_JSON, is_held, translated
 
 _LISTED_DIFFERENCES = 100
 _DECODERS = tuple(msgspec.json.Decoder(row) for row in (ScoreRow, ClipRow, VideoRow))
@@ -61,12 +61,24 @@ def verify(folder: Path) -> Report:
         files = [opened.enter_context(file) for file in _opened(folder, report)]
         if len(files) == len(ROW_FILES):
             try:
+                for line in _fact_differences(ledger, manifest):
+                    report.differ(f"{LEDGER}: {line}")
                 _check_lengths(ledger, files, report, running=running)
                 _check_rows(ledger, files, manifest.run_id, report)
                 _check_failures(folder, ledger, manifest.run_id, report)
             except (ValueError, LookupError, TypeError) as error:  # whoever damaged it may have left anything
                 report.differ(f"{LEDGER}: has what bulk-classify does not write ({error})")
     return report
+
+
+def _fact_differences(ledger: Ledger, manifest: Manifest) -> Iterator[str]:
+    """The ledger's facts against those of ``run.json``, which is written anew when a run ends."""
+    if ledger.counts().videos[VideoState.OPEN]:
+        return
+    if ledger.fact(SCORE_SOURCE) != manifest.score_source:
+        yield f"the score source is {ledger.fact(SCORE_SOURCE)!r}, {RUN_JSON} has {manifest.score_source!r}"
+    if ledger.fact(INPUT_FINGERPRINT) != manifest.input_fingerprint:
+        yield f"the input's fingerprint is not that of {RUN_JSON}"
 
 
 def _opened(folder: Path, report: Report) -> Iterator[BinaryIO]:

@@ -8,12 +8,13 @@ was cut off, by a dead token or a kill, keeps what it has shown, and the next wa
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 
 from pipeline import wire
 from pipeline.chunks import HeldPage, HeldWalk
-from pipeline.errors import AnswerUnusable, RequestFailed
+from pipeline.errors import AnswerUnusable, Bisect, Repack, RequestFailed
 from pipeline.models import ClassScore, DetailedScores, Failure, Page, Result, VideoAnswer, normalized_scores
 
 
@@ -49,6 +50,8 @@ class GroupAnswer:
             self.arrived_at = page.arrived_at
         self.complete, self.ended_short = walk.complete, walk.ended_short
         self.next_token, self.expires_at = walk.next_token, walk.expires_at
+        if walk.given_up:
+            self.fail_missing(AnswerUnusable("its answer, which was billed, could not be used", http_status=200))
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -117,15 +120,20 @@ class GroupAnswer:
         self.complete = self._in_walk == page.total_results
         self.ended_short = not self.complete
 
-    def fail_missing(self, error: RequestFailed) -> None:
-        """Give up on whatever has no answer."""
+    def fail_missing(self, error: RequestFailed, *, retryable: bool | None = None) -> None:
+        """Give up on whatever has no answer; ``retryable`` is for callers who know better than the error."""
         for video_id in self.missing:
-            self.failures[video_id] = failure_of(video_id, error)
+            failure = failure_of(video_id, error)
+            self.failures[video_id] = failure if retryable is None else replace(failure, retryable=retryable)
 
     def newest(self, body: bytes) -> HeldWalk:
         """This walk as the spool keeps it, with its newest page."""
         page = HeldPage(body, self.arrived_at)
         return HeldWalk(self.prompt_group, (page,), self.next_token, self.expires_at, self.complete, self.ended_short)
+
+    def given_up(self, moment: float) -> HeldWalk:
+        """The mark, without an answer, that what is missing now was answered and cannot be used."""
+        return HeldWalk(self.prompt_group, (HeldPage(wire.encode_held([]), moment),), given_up=True)
 
     def inherited(self, video_ids: Collection[str]) -> HeldWalk | None:
         """What a child chunk of these videos takes over; None where nothing is held for it."""
@@ -137,8 +145,11 @@ class GroupAnswer:
 
 
 def failure_of(video_id: str, error: RequestFailed) -> Failure:
-    """A request's failure as that of one of its videos. What was answered and paid for is not worth asking again."""
-    retryable = not isinstance(error, AnswerUnusable)
+    """A request's failure as that of one of its videos.
+
+    What was answered and paid for is not worth asking again, nor what the platform refuses by itself.
+    """
+    retryable = not isinstance(error, AnswerUnusable | Bisect | Repack)
     return Failure(video_id, error.code, str(error), error.http_status, retryable)
 
 

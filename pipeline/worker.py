@@ -22,6 +22,7 @@ from pipeline.errors import (
     Drained,
     JobRefused,
     Overbooked,
+    Overloaded,
     Repack,
     RequestFailed,
     RequestRefused,
@@ -30,11 +31,18 @@ from pipeline.errors import (
     RestartWalk,
     StopRun,
 )
-from pipeline.ledger import SCORE_SOURCE
+from pipeline.ledger import SCORE_SOURCE, TOTALS, Ledger
 from pipeline.log import Log, utc
 from pipeline.models import Failure, Job, JobClass, Result
 from pipeline.pacing import Gate
-from pipeline.reaction import MAX_PAGE_RESENDS, MAX_RESTARTS, MAX_SHORTFALLS, Tries, resend_after
+from pipeline.reaction import (
+    MAX_OVERLOADED_RESENDS,
+    MAX_PAGE_RESENDS,
+    MAX_RESTARTS,
+    MAX_SHORTFALLS,
+    Tries,
+    resend_after,
+)
 from pipeline.rows import Origin, RowStyle
 from pipeline.sink import Sink
 from pipeline.walk import GroupAnswer, failure_of, merged
@@ -66,15 +74,27 @@ class Question:
 
 @dataclass(slots=True)
 class Experience:
-    """What the chunks of this process have taught each other."""
+    """What the chunks of a run have taught each other, over all its processes."""
 
-    score_source: str | None
+    score_source: str | None = None
     bisect_posts: int = 0
     proven_groups: set[int] = field(default_factory=set)
     refused: dict[int, tuple[str, frozenset[str]]] = field(default_factory=dict)
     whole_walks: int = 0
     short_walks: int = 0
     totals_trusted: bool = True
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> Experience:
+        """What the ledger remembers of it."""
+        totals = ledger.fact(TOTALS)
+        return cls(
+            score_source=ledger.fact(SCORE_SOURCE),
+            bisect_posts=ledger.posts_for("bisect"),
+            proven_groups=ledger.answered_groups(),
+            whole_walks=int(totals == "trusted"),
+            totals_trusted=totals != "not trusted",
+        )
 
 
 class Worker:
@@ -90,6 +110,7 @@ class Worker:
         gate: Gate,
         sink: Sink,
         *,
+        experience: Experience,
         max_bisect_posts: int,
         log: Log,
         clock: Callable[[], float],
@@ -104,7 +125,7 @@ class Worker:
         self._clock = clock
         self._jitter = jitter
         self._order = {one.name: place for place, one in enumerate(question.job.classes)}
-        self.experience = Experience(None)
+        self.experience = experience
 
     async def answer(self, chunk: Chunk) -> Settlement:
         """Bring one chunk to its end. Raises ``Drained`` or a ``StopRun`` where the run stops before that."""
@@ -114,13 +135,14 @@ class Worker:
             for group in range(len(self._question.groups))
         ]
         children: tuple[Child, ...] = ()
+        asked = answers[0]
         try:
-            for answer in answers:
+            for asked in answers:
                 for other in answers:
-                    answer.failures.update(other.failures)  # nothing that comes now could help these videos
-                await self._complete(chunk, answer, is_last=answer is answers[-1])
+                    asked.failures.update(other.failures)  # nothing that comes now could help these videos
+                await self._complete(chunk, asked, is_last=asked is answers[-1])
         except (Repack, Bisect) as refusal:
-            children = await self._split(chunk, answers, refusal)
+            children = await self._split(chunk, answers, asked, refusal)
         except (Drained, StopRun):
             await self._sink.later(lambda ledger: ledger.move(chunk.number, ChunkState.PENDING))
             raise
@@ -152,23 +174,39 @@ class Worker:
                 if restarts > MAX_RESTARTS:
                     answer.fail_missing(error)
             except (AnswerUnusable, ResendFree, ResendCounted) as error:
-                self._log.event("answer_given_up", "warning", chunk=chunk.number, reason=str(error))
-                answer.fail_missing(error)
+                if isinstance(error, Overloaded) and not self._gate.broken:
+                    # Others are answered meanwhile: it is not the platform, it is something among these videos.
+                    raise Bisect(str(error), code=error.code, http_status=error.http_status) from None
+                await self._give_up(chunk, answer, error, is_last=is_last)
+
+    async def _give_up(self, chunk: Chunk, answer: GroupAnswer, error: RequestFailed, *, is_last: bool) -> None:
+        """Fail what has no answer. What was billed for it is marked, so that no stop makes us pay for it again."""
+        self._log.event("answer_given_up", "warning", chunk=chunk.number, reason=str(error))
+        answer.fail_missing(error)
+        if isinstance(error, AnswerUnusable) and not is_last:
+            mark = answer.given_up(self._clock())
+            await self._sink.later(lambda ledger: ledger.spool(chunk.number, mark, begins=True))
 
     async def _take(self, chunk: Chunk, answer: GroupAnswer, reply: Answer, *, begins: bool, is_last: bool) -> None:
         """Add a page to the answer, and spool it unless the chunk's commit is its first durable write."""
         await self._check_score_source(reply)
-        answer.take(reply.page, self._clock())
+        try:
+            answer.take(reply.page, self._clock())
+        except AnswerUnusable:
+            if not is_last:
+                valid = answer.newest(reply.body)
+                await self._sink.later(lambda ledger: ledger.spool(chunk.number, valid, begins=begins))
+            raise
         if answer.repeated:
             self._log.event("videos_repeated", "warning", chunk=chunk.number, video_ids=answer.repeated[:20])
             answer.repeated.clear()
         if answer.ended_short or answer.complete:
-            self._judge(answer)
+            await self._judge(answer)
         if not (is_last and (answer.settled or answer.ended_short)):
             held = answer.newest(reply.body)
             await self._sink.later(lambda ledger: ledger.spool(chunk.number, held, begins=begins))
 
-    def _judge(self, answer: GroupAnswer) -> None:
+    async def _judge(self, answer: GroupAnswer) -> None:
         """Learn whether ``total_results`` counts videos on this platform.
 
         Where the first two walks of a run both end with fewer videos than announced it counts something else: then an
@@ -177,10 +215,13 @@ class Worker:
         known = self.experience
         if answer.complete:
             known.whole_walks += 1
+            if known.whole_walks == 1:
+                await self._sink.later(lambda ledger: ledger.remember(TOTALS, "trusted"))
             return
         known.short_walks += 1
         if known.totals_trusted and known.short_walks >= 2 and not known.whole_walks:
             known.totals_trusted = False
+            await self._sink.later(lambda ledger: ledger.remember(TOTALS, "not trusted"))
             self._log.event("totals_not_trusted", "warning", reason="total_results does not count videos here")
         if not known.totals_trusted:
             answer.complete, answer.ended_short = True, False
@@ -202,7 +243,8 @@ class Worker:
     async def _post(self, chunk: Chunk, answer: GroupAnswer, reason: str) -> Answer:
         """POST for whatever is missing, until an answer came. Raises what ends the attempts."""
         request = self._question.request(answer.prompt_group, answer.missing)
-        tries = Tries()
+        # Parts of a chunk that was overloaded to its end get one send each, while others are answered.
+        tries = Tries(overloaded=MAX_OVERLOADED_RESENDS if chunk.reason == "bisect" else 0)
         while True:
             await self._gate.reserve()
             post = await self._intend(chunk.number, answer.prompt_group, reason)
@@ -274,15 +316,16 @@ class Worker:
 
     # -------------------------------------------------------------------------------------------------- the chunk
 
-    async def _split(self, chunk: Chunk, answers: Sequence[GroupAnswer], refusal: Repack | Bisect) -> tuple[Child, ...]:
+    async def _split(
+        self, chunk: Chunk, answers: Sequence[GroupAnswer], refused: GroupAnswer, refusal: Repack | Bisect
+    ) -> tuple[Child, ...]:
         """Two halves of a chunk that the platform refuses as it is; of one video, or where the budget for searching is
         spent, none: then the refused videos fail.
 
         Raises ``JobRefused`` where it must be the job that is refused: a reason that says nothing known, twice, for
         two chunks that share no video, in a prompt group that was never answered.
         """
-        group = next(answer.prompt_group for answer in answers if not answer.settled)
-        video_ids = answers[group].missing
+        group, video_ids = refused.prompt_group, refused.missing
         if isinstance(refusal, RequestRefused) and group not in self.experience.proven_groups:
             message, refused_first = self.experience.refused.setdefault(group, (str(refusal), frozenset(video_ids)))
             if message == str(refusal) and refused_first.isdisjoint(video_ids):
@@ -295,15 +338,15 @@ class Worker:
             reason == "bisect" and self.experience.bisect_posts >= self._max_bisect_posts
         )
         if ends_here:
-            answers[group].fail_missing(refusal)
+            # Of several, where the budget for searching is spent, most are innocent.
+            refused.fail_missing(refusal, retryable=len(video_ids) > 1)
         open_ids = _open_ids(answers)
         self._log.event("chunk_split", chunk=chunk.number, videos=len(open_ids), reason=str(refusal))
         if ends_here:
             return _children([open_ids], answers, reason)
-        refused = set(video_ids)
-        suspects = [one for one in open_ids if one in refused]
+        suspects = [one for one in open_ids if one in video_ids]
         half = len(suspects) // 2
-        others = [one for one in open_ids if one not in refused]
+        others = [one for one in open_ids if one not in video_ids]
         return _children([suspects[:half], suspects[half:], others], answers, reason)
 
     async def _settle(self, chunk: Chunk, answers: Sequence[GroupAnswer], children: tuple[Child, ...]) -> Settlement:

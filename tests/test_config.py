@@ -785,7 +785,7 @@ def test_the_key_is_found_in_a_private_file() -> None:
 
 
 def test_the_embedded_platform_needs_no_key() -> None:
-    assert api_key(ApiSection(), {}).reveal() == "embedded"
+    assert api_key(ApiSection(), {}).reveal() == "the-embedded-platform-asks-for-none"
 
 
 def key_problem(api: ApiSection, environment: Mapping[str, str]) -> str:

@@ -14,8 +14,8 @@ from pipeline.chunks import Intake
 from pipeline.config import ApiKey, load
 from pipeline.connection import connected
 from pipeline.errors import InputError, JobRefused, KeyRefused
-from pipeline.intake import INPUT_FINGERPRINT, Input, take_in
-from pipeline.ledger import Ledger
+from pipeline.intake import Input, take_in
+from pipeline.ledger import INPUT_FINGERPRINT, Ledger
 from pipeline.models import Video
 from tests.runs import KEY, Desk, library
 

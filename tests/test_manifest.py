@@ -62,6 +62,7 @@ def test_the_file_holds_the_fingerprint_in_parts_for_others_to_read(tmp_path: Pa
         "job": manifest.job_fingerprint,
         "classes": {one.name: class_hash(one, job) for one in job.classes},
         "score_source": None,
+        "input": None,
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import Drained, PlatformDown, QuotaReached
+from pipeline.errors import Drained, Overbooked, PlatformDown, QuotaReached
 from pipeline.pacing import Gate, Pace, Quota, Window, quota_of, retry_after_seconds
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
@@ -210,7 +210,7 @@ async def test_a_used_up_window_is_waited_for_until_two_seconds_after_its_end() 
 
 async def test_a_window_of_an_earlier_process_counts_on() -> None:
     one = gate(window=Window(1, NOW + 100), posts_per_window=2, wait_for_quota=False)
-    await one.reserve()
+    await post(one)
     with pytest.raises(QuotaReached):
         await one.reserve()
 
@@ -220,16 +220,66 @@ async def test_the_platforms_count_replaces_ours() -> None:
     await post(one, Quota(20, 5, NOW + 60))
     assert one.window == Window(15, NOW + 60)
     for _ in range(5):
+        await post(one)
+    with pytest.raises(QuotaReached, match="quota of 20 POSTs"):
         await one.reserve()
+
+
+async def test_near_the_end_of_a_window_the_answers_under_way_decide() -> None:
+    """The platform may have counted them already, and then there are places left: none is wasted, none refused."""
+    one = gate(posts_per_window=20, wait_for_quota=False)
+    for _ in range(8):
+        await one.reserve()
+    one.answered(Quota(20, 7, NOW + 60))  # 13 are counted; whether the other seven under way are, is unknown
+    assert one.window == Window(20, NOW + 60)
+    outcomes: list[str] = []
+    async with anyio.create_task_group() as waiting:
+        waiting.start_soon(drained, one.reserve(), outcomes)
+        await anyio.wait_all_tasks_blocked()
+        assert outcomes == []
+        one.answered(Quota(20, 8, NOW + 60))  # counted before the first, answered after it
+        await anyio.wait_all_tasks_blocked()
+    assert outcomes == ["passed"]
+    for _ in range(7):
+        one.answered(Quota(20, 7, NOW + 60))
+    assert one.window == Window(13, NOW + 60)
+
+
+async def test_a_late_answer_of_an_earlier_window_changes_nothing() -> None:
+    one = gate(posts_per_window=20)
+    await post(one, Quota(20, 12, NOW + 120))
+    await post(one, Quota(20, 0, NOW + 60))
+    assert one.window == Window(9, NOW + 120)
+
+
+async def test_a_place_that_the_platform_does_not_have_is_given_back() -> None:
+    """Eight are reserved when the first answer says that only one more may go."""
+    one = gate(posts_per_window=1000, wait_for_quota=False)
+    for _ in range(4):
+        await one.reserve()
+    one.answered(Quota(3, 1, NOW + 60))
+    with pytest.raises(Overbooked):
+        await turn(one)
+    one.give_back()
+    with pytest.raises(Overbooked):
+        await turn(one)
+    one.give_back()
+    await turn(one)
+    assert one.window == Window(3, NOW + 60)
+
+
+async def test_a_429_that_says_the_quota_is_used_up_pauses_nobody_but_ends_the_window() -> None:
+    one = gate(wait_for_quota=False)
+    await one.reserve()
+    one.refused_for_rate(86_400.0, Quota(20, 0, NOW + 60))
     with pytest.raises(QuotaReached, match="quota of 20 POSTs"):
         await one.reserve()
 
 
 async def test_posts_under_way_are_added_to_the_platforms_count() -> None:
     one = gate()
-    await one.reserve()
-    await one.reserve()
-    await one.reserve()
+    for _ in range(3):
+        await one.reserve()
     one.answered(Quota(20, 19, NOW + 60))
     assert one.window == Window(3, NOW + 60)
 

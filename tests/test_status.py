@@ -98,7 +98,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
     status = status_of(tmp_path)
     assert (status.videos, status.scored, status.no_match, status.failed, status.open) == (6, 4, 1, 1, 0)
     assert status.chunks == {"pending": 0, "in_flight": 0, "done": 3, "replaced": 1}
-    assert (status.next_command, status.posts_by_reason) == (None, {})
+    assert (status.next_command, status.posts_by_reason) == (f"bulk-classify retry {tmp_path}", {})
     assert in_words(status)[3] == "POSTs: 0 sent"
 
 

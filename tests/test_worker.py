@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from pipeline.errors import JobRefused, KeyRefused, PlatformDown
-from pipeline.rows import VIDEOS
+from pipeline.rows import FAILURES, VIDEOS
 from tests.runs import CLASSES, KEY, MANY_CLASSES, Desk, faults, library
 from tests.servers.contract import (
     AlienVideo,
@@ -474,3 +474,22 @@ async def test_a_key_that_the_platform_repeats_gets_into_no_file(desk: Desk) -> 
     async with platform(desk, videos, *[("post", number, Status(400, body)) for number in range(1, 9)]):
         assert (await desk.run()).exit_code == 3
     assert desk.files_with(KEY) == []
+
+
+async def test_an_id_that_breaks_the_platform_is_found_while_others_are_answered(desk: Desk) -> None:
+    """500 wherever one video is posted: its chunk is halved until it stands alone, and fails with what was said."""
+    videos = library(200)
+    broken = Status(500, b'{"code": "internal_error", "message": "Oops."}')
+
+    def fault(seen: RequestSeen) -> Fault | None:
+        return broken if "video0007" in seen.video_ids else None
+
+    async with ContractServer(videos, key=KEY, faults=fault) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, limits__max_videos_per_post=5, limits__concurrency=2)
+        outcome = await desk.run()
+    assert outcome.exit_code == 3
+    (row,) = desk.rows(FAILURES)
+    assert (row["video_id"], row["code"], row["http_status"]) == ("video0007", "internal_error", 500)
+    assert row["message"] == "HTTP 500 (internal_error: Oops.)"
+    desk.check(server, [one for one in videos if one != "video0007"])

@@ -1,8 +1,9 @@
 """The contract over HTTP, from an index of this machine.
 
 A request passes guard, tariff and error layer, in this order, before its route: a stranger costs nothing of the tariff,
-and what the tariff says stands on every answer of a limited endpoint, refusals included. Routes only translate; reading
-and scoring run in worker threads, few of them, because each holds the vectors of ten hours.
+and what the tariff says stands on every answer of a limited endpoint, refusals included. A fault plan, where there is
+one, comes between guard and tariff. Routes only translate; reading and scoring run in worker threads, few of them,
+because each holds the vectors of ten hours.
 
 Whatever a request holds, its answer is JSON of the contract; a status of 500 is a bug of ours, and is logged.
 """
@@ -14,7 +15,7 @@ import re
 import signal
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,13 +31,14 @@ from pipeline.errors import UsageError
 from pipeline.models import MAX_PAGE_LIMIT
 from pipeline.platform.answers import Answers, ResourceMissing, answer
 from pipeline.platform.embed import Embedder, embedder_for
+from pipeline.platform.fault_layer import FaultLayer, PageAnswer
+from pipeline.platform.faults import Fault
 from pipeline.platform.guard import is_foreign, is_loopback, key_passes
 from pipeline.platform.limits import TARIFFS, Call, Limits
 from pipeline.platform.store import SORT_COLUMNS, SortKey, Store
-from pipeline.platform.tokens import WalkPage, Walks
+from pipeline.platform.tokens import Walks
 from pipeline.wire import (
     DEFAULT_PAGE_LIMIT,
-    SCORE_SOURCE_HEADER,
     ClassifyRequest,
     IndexFacts,
     RequestInvalid,
@@ -71,13 +73,14 @@ class Settings:
     """How the platform behaves.
 
     ``tariff`` is a name in ``TARIFFS``. Without a ``key`` any non-empty one passes, on loopback only. Answers come
-    ``latency_seconds`` late.
+    ``latency_seconds`` late. ``faults`` is a plan of what goes wrong, the first rule that fits a request first.
     """
 
     tariff: str = "none"
     page_ttl_seconds: float = 600
     key: str | None = field(default=None, repr=False)
     latency_seconds: float = 0
+    faults: tuple[Fault, ...] = ()
 
 
 @asynccontextmanager
@@ -145,14 +148,19 @@ def create_app(
     """
     if settings.tariff not in TARIFFS:
         raise UsageError(f"there is no tariff {settings.tariff!r}: it is one of {', '.join(TARIFFS)}")
-    platform = _Platform(store, Walks(settings.page_ttl_seconds, clock), embedder)
+    walks = Walks(settings.page_ttl_seconds, clock, keep_short=bool(settings.faults))
+    platform = _Platform(store, walks, embedder)
     calls: dict[Handler, Call] = {platform.classify: "post", platform.classify_index: "post", platform.page: "page"}
     layers = [
         _guard(settings, host),
         _tariff(Limits(TARIFFS[settings.tariff], clock), calls),
         _errors_as_json,
     ]
+    faults = FaultLayer(settings.faults, walks, calls, platform.videos_asked, clock)
+    if settings.faults:
+        layers[1:1] = [_errors_as_json, faults.layer]  # what the plan must read of a request may be unreadable
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=layers)
+    app.on_shutdown.append(faults.close)
     version = r"/{version:v1\.[12]}"
     app.router.add_post(f"{version}/classify", platform.classify)
     app.router.add_post(f"{version}/classify/bulk", platform.classify_index)
@@ -270,12 +278,21 @@ class _Platform:
             return answer(self._store, self._ready(), asked)
 
         answers = await self._in_thread(work)
-        return _scored(
+        return PageAnswer(
             self._walks.open(answers.entries, page_limit=asked.page_limit, score_source=answers.score_source)
         )
 
+    async def videos_asked(self, request: web.Request) -> Collection[str]:
+        """What a classify POST is about: the videos that it names, or all of the index; none where it is refused."""
+        of_index = request.match_info.handler == self.classify_index
+        try:
+            asked = decode_classify(await _body(request), of_index=of_index)
+        except RequestInvalid:
+            return ()
+        return await self._in_thread(self._store.durations) if of_index else asked.video_ids
+
     async def page(self, request: web.Request) -> web.Response:
-        return _scored(self._walks.page(request.match_info["token"]))
+        return PageAnswer(self._walks.page(request.match_info["token"]))
 
     async def indexes(self, request: web.Request) -> web.Response:
         asked = _listing(request)
@@ -311,12 +328,6 @@ class _Platform:
         if index_id != facts.index_id:
             raise ResourceMissing(f"The index {index_id[:128]} does not exist.")
         return facts
-
-
-def _scored(page: WalkPage) -> web.Response:
-    response = _json(page.body)
-    response.headers[SCORE_SOURCE_HEADER] = page.score_source
-    return response
 
 
 async def _body(request: web.Request) -> bytes:

@@ -4,6 +4,9 @@ A walk is encoded once and its pages are cut from that. A token is the walk's se
 one, and nothing needs to be stored for each. Each page that is answered starts the walk's time anew, so a token lives
 at least as long as the page that carried it says. Walks over the byte budget are dropped, oldest first; the newest one
 always stays, so that what is kept is bounded by the budget and one answer.
+
+A fault plan needs more than that: a walk of one page that has tokens too, a walk that dies early, and to know which of
+the videos it waits for a walk is about.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pipeline.wire import PageInfo, RequestInvalid, encode_page
 
@@ -31,28 +35,47 @@ class _Walk:
     score_source: str
     expires_at: float
     size: int
+    watched: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class WalkPage:
-    """One encoded page, and whose scale its scores are on."""
+    """One page: its encoded answers, what it says of its walk, the token that leads to it, whose scale its scores have.
 
-    body: bytes
+    ``first_of_walk`` is the walk's first answer; empty where it has none.
+    """
+
+    entries: tuple[bytes, ...]
+    info: PageInfo
+    token: str
     score_source: str
+    first_of_walk: tuple[bytes, ...]
+
+    @property
+    def body(self) -> bytes:
+        """The page as the contract writes it."""
+        return encode_page(self.entries, self.info)
 
 
 class Walks:
     """The walks that can still be read. Not for several threads.
 
-    ``ttl_seconds`` is how long a token lives; ``clock`` gives seconds since the epoch.
+    ``ttl_seconds`` is how long a token lives; ``clock`` gives seconds since the epoch. ``keep_short`` keeps walks of
+    one page as well.
     """
 
     def __init__(
-        self, ttl_seconds: float, clock: Callable[[], float], budget_bytes: int = DEFAULT_BUDGET_BYTES
+        self,
+        ttl_seconds: float,
+        clock: Callable[[], float],
+        budget_bytes: int = DEFAULT_BUDGET_BYTES,
+        *,
+        keep_short: bool = False,
     ) -> None:
         self._ttl_seconds = ttl_seconds
         self._clock = clock
         self._budget_bytes = budget_bytes
+        self._keep_short = keep_short
         self._walks: OrderedDict[str, _Walk] = OrderedDict()
         self._held_bytes = 0
 
@@ -62,12 +85,12 @@ class Walks:
         return self._held_bytes
 
     def open(self, entries: Sequence[bytes], *, page_limit: int, score_source: str) -> WalkPage:
-        """The first page of a new walk over encoded answers. A walk of one page is not kept."""
+        """The first page of a new walk over encoded answers."""
         now = self._clock()
         size = sum(len(entry) + _OVERHEAD_BYTES for entry in entries)
         walk = _Walk(tuple(entries), page_limit, score_source, now + self._ttl_seconds, size)
         secret = secrets.token_hex(16)
-        if len(entries) > page_limit:
+        if len(entries) > page_limit or self._keep_short:
             self._walks[secret] = walk
             self._held_bytes += size
             self._drop_old(now)
@@ -89,6 +112,24 @@ class Walks:
         self._walks.move_to_end(secret)
         return _page(walk, secret, page)
 
+    def expire(self, token: str) -> None:
+        """Let every token of this one's walk be dead from now on."""
+        self._change(token, expires_at=self._clock())
+
+    def watch(self, token: str, video_ids: frozenset[str]) -> None:
+        """Remember, as long as its walk is held, that it is about these videos."""
+        self._change(token, watched=video_ids)
+
+    def watched(self, token: str) -> frozenset[str]:
+        """The videos that ``watch`` was told of this token's walk."""
+        walk = self._walks.get(_secret(token))
+        return walk.watched if walk else frozenset()
+
+    def _change(self, token: str, **fields: Any) -> None:
+        secret = _secret(token)
+        if secret in self._walks:
+            self._walks[secret] = replace(self._walks[secret], **fields)
+
     def _drop_old(self, now: float) -> None:
         """Drop from the front, where the walk is that nobody has read for longest; never the last one."""
         while len(self._walks) > 1:
@@ -98,12 +139,16 @@ class Walks:
             self._held_bytes -= self._walks.pop(oldest).size
 
 
+def _secret(token: str) -> str:
+    return token.rpartition("-")[0]
+
+
 def _refused(why: str) -> RequestInvalid:
     return RequestInvalid("parameter_invalid", f"The page token is expired or invalid: {why}.")
 
 
 def _page_count(walk: _Walk) -> int:
-    return -(-len(walk.entries) // walk.page_limit)
+    return max(1, -(-len(walk.entries) // walk.page_limit))
 
 
 def _page(walk: _Walk, secret: str, number: int) -> WalkPage:
@@ -116,4 +161,5 @@ def _page(walk: _Walk, secret: str, number: int) -> WalkPage:
         prev_page_token=f"{secret}-{number - 1}" if number > 1 else "",
     )
     first = (number - 1) * walk.page_limit
-    return WalkPage(encode_page(walk.entries[first : first + walk.page_limit], info), walk.score_source)
+    entries = walk.entries[first : first + walk.page_limit]
+    return WalkPage(entries, info, f"{secret}-{number}", walk.score_source, walk.entries[:1])
