@@ -56,6 +56,14 @@ class Tries:
         return self.overloaded + self.counted + self.cut
 
 
+def may_be_the_videos(error: RequestFailed) -> bool:
+    """Whether a failure of the platform's may lie in what was asked, so that it would follow these videos everywhere.
+
+    408, 425 and 503 speak of the platform's load; any other 5xx is its answer to this very request.
+    """
+    return isinstance(error, Overloaded) and error.http_status not in {408, 425, 503}
+
+
 def resend_after(error: RequestFailed, tries: Tries, *, jitter: float) -> float:
     """Seconds to wait before the same request goes again; ``jitter`` is drawn from 0 to 1.
 

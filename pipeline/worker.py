@@ -41,6 +41,7 @@ from pipeline.reaction import (
     MAX_RESTARTS,
     MAX_SHORTFALLS,
     Tries,
+    may_be_the_videos,
     resend_after,
 )
 from pipeline.rows import Origin, RowStyle
@@ -174,8 +175,8 @@ class Worker:
                 if restarts > MAX_RESTARTS:
                     answer.fail_missing(error)
             except (AnswerUnusable, ResendFree, ResendCounted) as error:
-                if isinstance(error, Overloaded) and not self._gate.broken:
-                    # Others are answered meanwhile: it is not the platform, it is something among these videos.
+                if may_be_the_videos(error) or (isinstance(error, Overloaded) and not self._gate.broken):
+                    # Or others are answered meanwhile: then too it is something among these videos.
                     raise Bisect(str(error), code=error.code, http_status=error.http_status) from None
                 await self._give_up(chunk, answer, error, is_last=is_last)
 
@@ -262,7 +263,8 @@ class Worker:
                 raise
             except RequestFailed as error:
                 await self._record_failure(post, error)
-                tries = tries if self._gate.broken else tries.after(error)
+                if may_be_the_videos(error) or not self._gate.broken:
+                    tries = tries.after(error)
                 if not isinstance(error, ResendFree | ResendCounted) or tries.used_up:
                     raise
                 reason = "resend"

@@ -14,7 +14,7 @@ from pipeline.errors import (
     RequestFailed,
     TimedOut,
 )
-from pipeline.reaction import Tries, resend_after
+from pipeline.reaction import Tries, may_be_the_videos, resend_after
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,12 @@ def test_what_the_platform_orders_counts_if_it_is_longer(ordered: float | None, 
 
 def test_a_429_is_waited_for_at_the_gate_and_not_here() -> None:
     assert resend_after(RateLimited("x", retry_after_seconds=9.0), Tries(overloaded=5), jitter=1.0) == 0.0
+
+
+@pytest.mark.parametrize(("status", "expected"), [(500, True), (507, True), (503, False), (408, False), (425, False)])
+def test_a_500_may_lie_in_the_videos_and_a_busy_platform_does_not(status: int, expected: bool) -> None:
+    assert may_be_the_videos(Overloaded("no", http_status=status)) is expected
+
+
+def test_a_lost_connection_does_not_lie_in_the_videos() -> None:
+    assert not may_be_the_videos(CannotConnect("no"))

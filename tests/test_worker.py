@@ -493,3 +493,19 @@ async def test_an_id_that_breaks_the_platform_is_found_while_others_are_answered
     assert (row["video_id"], row["code"], row["http_status"]) == ("video0007", "internal_error", 500)
     assert row["message"] == "HTTP 500 (internal_error: Oops.)"
     desk.check(server, [one for one in videos if one != "video0007"])
+
+
+async def test_an_id_that_breaks_the_platform_is_found_in_the_last_chunk_too(desk: Desk) -> None:
+    """Nothing else is left to be answered meanwhile; a 500 speaks of the request, and not of the platform's load."""
+    videos = library(4)
+    broken = Status(500, b'{"code": "internal_error", "message": "Oops."}')
+
+    def fault(seen: RequestSeen) -> Fault | None:
+        return broken if "video0003" in seen.video_ids else None
+
+    async with ContractServer(videos, key=KEY, faults=fault) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url)
+        assert (await desk.run()).exit_code == 3
+    assert desk.failures() == {"video0003": "internal_error"}
+    assert len(server.posts) == 6 + 2 + 2
