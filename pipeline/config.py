@@ -114,7 +114,7 @@ def load(
     values = _valid(settings, problems, source)
     problems += _resolve(settings, values, here, today or datetime.now().astimezone().date())
     problems += _whole_url(settings, values)
-    labelled = _inline_classes(settings, values)
+    labelled = _inline_classes(settings)
     classes_file = values.get("job.classes_file")
     if isinstance(classes_file, str):
         settings["job.classes"] = replace(settings["job.classes"], origin=classes_file)
@@ -161,7 +161,7 @@ def thaw(frozen: Mapping[str, object], *, flags: Mapping[str, object] | None = N
     _fill(settings, here)
     values = _valid(settings, problems, _FROZEN)
     problems += _whole_url(settings, values)
-    problems += _broken_rules(settings, values, _inline_classes(settings, values), _FROZEN)
+    problems += _broken_rules(settings, values, _inline_classes(settings), _FROZEN)
     return _built(values, problems)
 
 
@@ -269,11 +269,11 @@ def _whole_url(settings: Settings, values: dict[str, object]) -> Iterator[str]:
         values["api.url"] = url.rstrip("/") + ("" if parts["path"] else "/v1.2")
 
 
-def _inline_classes(settings: Settings, values: Mapping[str, object]) -> list[Labelled]:
-    classes = values.get("job.classes", ())
-    origin = settings["job.classes"].origin
-    assert isinstance(classes, list | tuple)
-    return [(f"{origin}: job.classes #{number}", entry) for number, entry in enumerate(classes, 1)]
+def _inline_classes(settings: Settings) -> list[Labelled]:
+    """The classes as they were given, also where one of them is wrong: the others' names still have to differ."""
+    given = settings["job.classes"]
+    classes = given.value if isinstance(given.value, list | tuple) else ()
+    return [(f"{given.origin}: job.classes #{number}", entry) for number, entry in enumerate(classes, 1)]
 
 
 def _filed_classes(path: Path, problems: list[str]) -> list[Labelled]:

@@ -437,6 +437,13 @@ def test_no_options_are_a_mistake() -> None:
             '[{name = "a", prompts = ["b"]}, {name = "a", prompts = ["c"]}]',
             ['job.classes #2.name = "a": the name is taken by night.toml: job.classes #1'],
         ),
+        (
+            '[{name = "a", prompts = "b"}, {name = "a", prompts = ["c"]}]',
+            [
+                f'job.classes #1.prompts = "b": expected {PROMPTS}',
+                'job.classes #2.name = "a": the name is taken by night.toml: job.classes #1',
+            ],
+        ),
     ],
 )
 def test_a_wrong_class_is_named_by_its_number(classes: str, lines: list[str]) -> None:
