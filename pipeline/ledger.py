@@ -2,11 +2,11 @@
 
 The ledger is the judge: a row counts only once the ledger says so, and what it does not say did not happen. Rules:
 
-- Every change happens inside ``atomic()``, so a kill leaves the state before or the state after, never one between.
 - A chunk moves as ``chunks.MOVES`` says and no other way. Repacking, bisecting, posting again and retrying do not
   change a chunk: they replace it by children in one transaction, and the children inherit the answers that are held.
 - Chunks are numbered upwards, and children come after their parents; so one pass over rising numbers meets every chunk.
-- ``synchronous=FULL`` in WAL mode: what ``atomic()`` has left behind survives a power cut.
+- Every change happens inside ``atomic()``, so a kill or a power cut leaves the state before or the state after, never
+  one between.
 
 Not safe for threads by itself: one caller at a time.
 """
@@ -14,12 +14,9 @@ Not safe for threads by itself: one caller at a time.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Protocol
 
 from pipeline.chunks import (
     MOVES,
@@ -35,11 +32,10 @@ from pipeline.chunks import (
     Settlement,
     VideoState,
 )
-from pipeline.errors import StorageError
+from pipeline.ledger_file import LedgerFile
 from pipeline.models import Video
 from pipeline.pacing import Window
-from pipeline.rows import ROW_FILES, FailureRow
-from pipeline.rundir import create_private
+from pipeline.rows import FailureRow
 
 SCORE_SOURCE = "score_source"
 """The fact that says whose scale the run's scores are on."""
@@ -48,78 +44,7 @@ INPUT_FINGERPRINT = "input_fingerprint"
 TOTALS = "totals"
 """The fact that says whether ``total_results`` counts videos on the run's platform."""
 
-_APPLICATION_ID = 0x62636C31  # "bcl1"
-_SCHEMA_VERSION = 1
 _SLICE = 10_000  # rows held in memory while a million ids are taken in
-
-
-_SCHEMA = """
-CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE video (
-    video INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    duration REAL,                      -- seconds, NULL where unknown
-    state INTEGER NOT NULL DEFAULT 0,   -- VideoState
-    chunk INTEGER                       -- the chunk that has it, or that settled it
-);
-CREATE INDEX video_of_chunk ON video (chunk);
-CREATE TABLE failure (
-    video INTEGER PRIMARY KEY REFERENCES video,
-    code TEXT NOT NULL,
-    message TEXT NOT NULL,
-    http_status INTEGER,
-    retryable INTEGER NOT NULL,
-    attempts INTEGER NOT NULL,
-    failed_at TEXT NOT NULL
-);
-CREATE TABLE chunk (
-    chunk INTEGER PRIMARY KEY,
-    state INTEGER NOT NULL DEFAULT 0,   -- ChunkState
-    parent INTEGER REFERENCES chunk,
-    reason TEXT NOT NULL,               -- why its first POST is sent
-    attempts INTEGER NOT NULL DEFAULT 0,
-    shortfalls INTEGER NOT NULL DEFAULT 0
-);
-CREATE INDEX chunk_open ON chunk (chunk) WHERE state < 2;
-CREATE TABLE post (
-    post INTEGER PRIMARY KEY,
-    chunk INTEGER NOT NULL REFERENCES chunk,
-    prompt_group INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    state INTEGER NOT NULL DEFAULT 0,   -- PostState
-    billed INTEGER,                     -- 1 yes, 0 no, NULL unknown
-    intended_at REAL NOT NULL,          -- seconds since the epoch
-    http_status INTEGER
-);
-CREATE INDEX post_open ON post (post) WHERE state = 0;
-CREATE TABLE walk (
-    walk INTEGER PRIMARY KEY,
-    chunk INTEGER NOT NULL REFERENCES chunk,
-    prompt_group INTEGER NOT NULL,
-    next_token TEXT,
-    expires_at REAL,
-    ended INTEGER NOT NULL              -- 0 goes on, 1 complete, 2 with fewer videos than it promised, 3 given up
-);
-CREATE INDEX walk_of_chunk ON walk (chunk);
-CREATE TABLE page (
-    page INTEGER PRIMARY KEY,
-    walk INTEGER NOT NULL REFERENCES walk,
-    arrived_at REAL NOT NULL,
-    body BLOB NOT NULL
-);
-CREATE INDEX page_of_walk ON page (walk);
-CREATE TABLE window (one INTEGER PRIMARY KEY CHECK (one = 1), used INTEGER NOT NULL, resets_at REAL NOT NULL);
-CREATE TABLE file (file INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, length INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE segment (
-    segment INTEGER PRIMARY KEY,
-    file INTEGER NOT NULL REFERENCES file,
-    chunk INTEGER NOT NULL REFERENCES chunk,
-    offset INTEGER NOT NULL,
-    length INTEGER NOT NULL,
-    crc INTEGER NOT NULL
-);
-"""
-
 
 # For each state the statement that moves a chunk there, from where it may come or is already.
 _MOVE = {
@@ -137,88 +62,8 @@ class Packer(Protocol):
         """The number of the chunk for a video of this duration."""
 
 
-class Ledger:
+class Ledger(LedgerFile):
     """The open ledger of one run directory. Raises ``StorageError`` for whatever SQLite cannot do."""
-
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.path = path
-        with _translated(path):
-            mode = "ro" if read_only else "rw"
-            if not read_only:
-                create_private(path)
-            self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare(read_only=read_only)
-            except BaseException:
-                self._connection.close()
-                raise
-
-    def _prepare(self, *, read_only: bool) -> None:
-        run = self._connection.execute
-        run("PRAGMA busy_timeout = 10000")
-        run("PRAGMA cache_size = -32768")  # KiB; a million ids in random order need more than the default 2 MB
-        run("PRAGMA foreign_keys = OFF")  # the references are for the reader; the code keeps them
-        (application,) = run("PRAGMA application_id").fetchone()
-        (version,) = run("PRAGMA user_version").fetchone()
-        if application == version == 0 and not read_only and not run("SELECT 1 FROM sqlite_schema").fetchone():
-            self._connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; BEGIN; {_SCHEMA}")
-            self._connection.executemany("INSERT INTO file (file, name) VALUES (?, ?)", enumerate(ROW_FILES))
-            run(f"PRAGMA application_id = {_APPLICATION_ID}")
-            run(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-            run("COMMIT")
-        elif application != _APPLICATION_ID:
-            raise StorageError(f"{self.path}: not a ledger of bulk-classify")
-        elif version != _SCHEMA_VERSION:
-            raise StorageError(f"{self.path}: written by another version (format {version}, not {_SCHEMA_VERSION})")
-        run("PRAGMA synchronous = FULL")
-        run("PRAGMA fullfsync = ON")  # macOS: without it a sync stops at the drive's cache
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; what was committed stays."""
-        with _translated(self.path):
-            self._connection.close()
-
-    @contextmanager
-    def atomic(self) -> Iterator[None]:
-        """All changes inside become durable together when the context ends, or none of them where it raises."""
-        with _translated(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """All queries inside see one state, whatever another process commits meanwhile."""
-        with _translated(self.path):
-            self._connection.execute("BEGIN")
-            try:
-                yield
-            finally:
-                self._connection.execute("ROLLBACK")
-
-    # ------------------------------------------------------------------------------------------------------- facts
-
-    def fact(self, name: str) -> str | None:
-        """A remembered fact of the whole run, such as its score source."""
-        row = self._one("SELECT value FROM fact WHERE name = ?", name)
-        return None if row is None else str(row[0])
-
-    def remember(self, name: str, value: str) -> None:
-        """Set a fact."""
-        self._run("INSERT INTO fact VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", name, value)
 
     # ------------------------------------------------------------------------------------------------------ intake
 
@@ -559,51 +404,6 @@ class Ledger:
         }
         return [f"{n} {what}" for what, query in checks.items() if (n := self._count(query))]
 
-    # ----------------------------------------------------------------------------------------------------- queries
-
-    def _each(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        rows = self._connection.execute(query, values)
-        while True:
-            with _translated(self.path):  # not around the yield: what the reader raises is the reader's
-                row = rows.fetchone()
-            if row is None:
-                return
-            yield row
-
-    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with _translated(self.path):
-            return self._connection.execute(query, values).fetchall()
-
-    def _one(self, query: str, *values: object) -> tuple[Any, ...] | None:
-        with _translated(self.path):
-            row: tuple[Any, ...] | None = self._connection.execute(query, values).fetchone()
-            return row
-
-    def _count(self, query: str, *values: object) -> int:
-        with _translated(self.path):
-            return int(self._connection.execute(query, values).fetchone()[0])
-
-    def _run(self, query: str, *values: object) -> None:
-        self._connection.execute(query, values)
-
-    def _many(self, query: str, rows: Iterable[Sequence[object]]) -> int:
-        """Run a statement for each row; how many rows of the table it changed, all together."""
-        return max(self._connection.executemany(query, rows).rowcount, 0)
-
-    def _insert(self, query: str, *values: object) -> int:
-        return int(self._connection.execute(query, values).lastrowid or 0)
-
 
 def _ended(walk: HeldWalk) -> int:
     return 1 if walk.complete else 2 if walk.ended_short else 3 if walk.given_up else 0
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours. An integrity error is a bug, and stays one."""
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise
-    except sqlite3.Error as error:
-        raise StorageError(f"{path}: {error}") from error
