@@ -108,7 +108,7 @@ class LedgerFile:
     def _prepare(self, *, read_only: bool) -> None:
         run = self._connection.execute
         run("PRAGMA busy_timeout = 10000")
-        run("PRAGMA cache_size = -32768")  # KiB; a million ids in random order need more than the default 2 MB
+        run("PRAGMA cache_size = -16384")  # KiB; a million ids in random order need more than the default 2 MB
         run("PRAGMA foreign_keys = OFF")  # the references are for the reader; the code keeps them
         (application,) = run("PRAGMA application_id").fetchone()
         (version,) = run("PRAGMA user_version").fetchone()
