@@ -66,7 +66,6 @@ class HeldWalk:
     prompt_group: int
     pages: tuple[HeldPage, ...]
     next_token: str | None = None
-    expires_at: float | None = None
     complete: bool = False
     ended_short: bool = False
     given_up: bool = False

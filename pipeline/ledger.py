@@ -163,12 +163,10 @@ class Ledger(LedgerFile):
         return tuple(Video(video_id, duration) for video_id, duration in rows)
 
     def _held(self, chunk: int) -> tuple[HeldWalk, ...]:
-        rows = self._all(
-            "SELECT walk, prompt_group, next_token, expires_at, ended FROM walk WHERE chunk = ? ORDER BY walk", chunk
-        )
+        rows = self._all("SELECT walk, prompt_group, next_token, ended FROM walk WHERE chunk = ? ORDER BY walk", chunk)
         return tuple(
-            HeldWalk(group, self._pages(walk), token, expires_at, ended == 1, ended == 2, ended == 3)
-            for walk, group, token, expires_at, ended in rows
+            HeldWalk(group, self._pages(walk), token, ended == 1, ended == 2, ended == 3)
+            for walk, group, token, ended in rows
         )
 
     def _pages(self, walk: int) -> tuple[HeldPage, ...]:
@@ -244,9 +242,8 @@ class Ledger(LedgerFile):
             )
         )
         self._run(
-            "UPDATE walk SET next_token = ?, expires_at = ?, ended = ? WHERE walk = ?",
+            "UPDATE walk SET next_token = ?, ended = ? WHERE walk = ?",
             walk.next_token,
-            walk.expires_at,
             _ended(walk),
             number,
         )
@@ -254,11 +251,10 @@ class Ledger(LedgerFile):
 
     def _insert_walk(self, chunk: int, walk: HeldWalk) -> int:
         return self._insert(
-            "INSERT INTO walk (chunk, prompt_group, next_token, expires_at, ended) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO walk (chunk, prompt_group, next_token, ended) VALUES (?, ?, ?, ?)",
             chunk,
             walk.prompt_group,
             walk.next_token,
-            walk.expires_at,
             _ended(walk),
         )
 

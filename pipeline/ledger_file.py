@@ -63,7 +63,6 @@ CREATE TABLE walk (
     chunk INTEGER NOT NULL REFERENCES chunk,
     prompt_group INTEGER NOT NULL,
     next_token TEXT,
-    expires_at REAL,
     ended INTEGER NOT NULL              -- 0 goes on, 1 complete, 2 with fewer videos than it promised, 3 given up
 );
 CREATE INDEX walk_of_chunk ON walk (chunk);

@@ -33,7 +33,6 @@ class GroupAnswer:
         self.complete = False
         self.ended_short = False
         self.next_token: str | None = None
-        self.expires_at: float | None = None
         self.arrived_at = 0.0
         self.repeated: list[str] = []
         self._asked = frozenset(self.video_ids)
@@ -49,7 +48,7 @@ class GroupAnswer:
             self._take_entries(wire.decode_page(page.body))
             self.arrived_at = page.arrived_at
         self.complete, self.ended_short = walk.complete, walk.ended_short
-        self.next_token, self.expires_at = walk.next_token, walk.expires_at
+        self.next_token = walk.next_token
         if walk.given_up:
             self.fail_missing(AnswerUnusable("its answer, which was billed, could not be used", http_status=200))
 
@@ -67,7 +66,7 @@ class GroupAnswer:
 
     def begin_walk(self) -> None:
         """Forget the walk that is over; what it has shown stays."""
-        self.next_token, self.expires_at = None, None
+        self.next_token = None
         self.ended_short = False
         self._tokens.clear()
         self._in_walk = 0
@@ -77,7 +76,7 @@ class GroupAnswer:
         """Add a page. Raises ``AnswerUnusable``, after taking what is valid, where it contradicts the walk."""
         self.arrived_at = arrived_at
         aliens = self._take_entries(page)
-        self.next_token, self.expires_at = page.next_token, page.expires_at
+        self.next_token = page.next_token
         if aliens:
             raise AnswerUnusable(f"the answer has videos that were not asked for, such as {aliens[0]!r}")
         if page.total_results is not None and self._in_walk > page.total_results:
@@ -129,7 +128,7 @@ class GroupAnswer:
     def newest(self, body: bytes) -> HeldWalk:
         """This walk as the spool keeps it, with its newest page."""
         page = HeldPage(body, self.arrived_at)
-        return HeldWalk(self.prompt_group, (page,), self.next_token, self.expires_at, self.complete, self.ended_short)
+        return HeldWalk(self.prompt_group, (page,), self.next_token, self.complete, self.ended_short)
 
     def given_up(self, moment: float) -> HeldWalk:
         """The mark, without an answer, that what is missing now was answered and cannot be used."""

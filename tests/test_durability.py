@@ -108,7 +108,7 @@ class Life(RuleBasedStateMachine):
         chunk = self.some_chunk(choice)
         held = list(self.expected.held[chunk])
         mine = [place for place, walk in enumerate(held) if walk.prompt_group == group]
-        page = HeldWalk(group, (HeldPage(body, 1.5),), "token", 2.5)
+        page = HeldWalk(group, (HeldPage(body, 1.5),), "token")
         begins = begins or not mine
         with self.run.ledger.atomic():
             self.run.ledger.spool(chunk, page, begins=begins)

@@ -231,7 +231,7 @@ def test_pending_chunks_come_in_order_after_a_number_and_no_more_than_asked_for(
 
 def walk(group: int, *bodies: bytes, token: str | None = None, complete: bool = False, short: bool = False) -> HeldWalk:
     pages = tuple(HeldPage(body, float(number)) for number, body in enumerate(bodies, 1))
-    return HeldWalk(group, pages, token, 99.5 if token else None, complete, short)
+    return HeldWalk(group, pages, token, complete, short)
 
 
 def test_spooled_pages_come_back_with_their_chunk(ledger: Ledger) -> None:
@@ -240,7 +240,7 @@ def test_spooled_pages_come_back_with_their_chunk(ledger: Ledger) -> None:
         ledger.spool(1, walk(0, b"one", token="t1"), begins=True)
         ledger.spool(1, walk(1, b"\x00\xff", complete=True), begins=True)
         ledger.spool(2, walk(0, b"other", token="u1"), begins=True)
-        ledger.spool(1, HeldWalk(0, (HeldPage(b"two", 2.0),), "t2", 99.5), begins=False)
+        ledger.spool(1, HeldWalk(0, (HeldPage(b"two", 2.0),), "t2"), begins=False)
         ledger.spool(1, walk(0, b"anew", short=True), begins=True)
     assert [chunk.held for chunk in pending(ledger)] == [
         (walk(0, b"one", b"two", token="t2"), walk(1, b"\x00\xff", complete=True), walk(0, b"anew", short=True)),

@@ -43,11 +43,11 @@ def test_a_walk_is_complete_when_as_many_videos_came_as_it_announced() -> None:
 
     group.take(page("c", total=2, token="t1"), 5.0)
     assert (group.complete, group.settled, group.missing) == (False, False, ("a", "b", "d"))
-    assert (group.next_token, group.expires_at, group.arrived_at) == ("t1", 900.0, 5.0)
+    assert (group.next_token, group.arrived_at) == ("t1", 5.0)
 
     group.take(page("a", total=2), 6.0)
     assert (group.complete, group.settled, group.ended_short, group.missing) == (True, True, False, ())
-    assert (group.next_token, group.expires_at, group.arrived_at) == (None, None, 6.0)
+    assert (group.next_token, group.arrived_at) == (None, 6.0)
     assert group.seen == {"c": answer("c"), "a": answer("a")}
 
 
@@ -80,7 +80,7 @@ def test_after_a_restart_only_the_new_walks_videos_count_towards_its_announcemen
     group = GroupAnswer(0, ASKED)
     group.take(page("a", "b", total=3, token="t1"), 1.0)
     group.begin_walk()
-    assert (group.next_token, group.expires_at, group.missing) == (None, None, ("c", "d"))
+    assert (group.next_token, group.missing) == (None, ("c", "d"))
     group.take(page("d", total=1), 2.0)
     assert (group.complete, sorted(group.seen)) == (True, ["a", "b", "d"])
 
@@ -128,7 +128,7 @@ def test_a_new_walk_may_use_the_tokens_of_an_earlier_one() -> None:
 
 def test_a_circle_is_noticed_after_a_kill_too() -> None:
     """However the tokens of the held pages are remembered, the walk ends within one more round."""
-    held = HeldWalk(0, (HeldPage(body_of(page("a", total=4, token="t1")), 1.0),), "t1", 900.0)
+    held = HeldWalk(0, (HeldPage(body_of(page("a", total=4, token="t1")), 1.0),), "t1")
     group = GroupAnswer(0, ASKED, [held])
     refused = 0
     for token in ["t2", "t1"] * 2:
@@ -203,22 +203,22 @@ def test_what_was_paid_for_is_not_worth_asking_again() -> None:
 
 def test_a_held_walk_goes_on_where_it_stood() -> None:
     pages = (page("a", total=3, token="t1"), page("b", total=3, token="t2"))
-    held = HeldWalk(1, tuple(HeldPage(body_of(one), at) for at, one in enumerate(pages, 7)), "t2", 900.0)
+    held = HeldWalk(1, tuple(HeldPage(body_of(one), at) for at, one in enumerate(pages, 7)), "t2")
     group = GroupAnswer(1, ASKED, [held])
-    assert (sorted(group.seen), group.next_token, group.expires_at, group.arrived_at) == (["a", "b"], "t2", 900.0, 8)
+    assert (sorted(group.seen), group.next_token, group.arrived_at) == (["a", "b"], "t2", 8)
     group.take(page("d", total=3), 9.0)
     assert (group.complete, group.missing) == (True, ())
 
 
 def test_of_several_held_walks_the_last_one_counts_and_all_that_was_seen() -> None:
-    first = HeldWalk(0, (HeldPage(body_of(page("a", "b", total=4, token="t1")), 1.0),), "t1", 900.0)
+    first = HeldWalk(0, (HeldPage(body_of(page("a", "b", total=4, token="t1")), 1.0),), "t1")
     second = HeldWalk(0, (HeldPage(body_of(page("c", total=1)), 2.0),), complete=True)
     group = GroupAnswer(0, ASKED, [first, second])
     assert (group.complete, sorted(group.seen), group.missing) == (True, ["a", "b", "c"], ())
 
 
 def test_a_flaw_on_a_held_page_is_not_forgotten() -> None:
-    held = HeldWalk(0, (HeldPage(body_of(page("a", total=2, token="t1", unreadable=[None])), 1.0),), "t1", 900.0)
+    held = HeldWalk(0, (HeldPage(body_of(page("a", total=2, token="t1", unreadable=[None])), 1.0),), "t1")
     group = GroupAnswer(0, ASKED, [held])
     with pytest.raises(AnswerUnusable, match="cannot be read"):
         group.take(page("b", total=2), 2.0)
@@ -227,7 +227,7 @@ def test_a_flaw_on_a_held_page_is_not_forgotten() -> None:
 def test_the_newest_page_is_held_with_how_its_walk_stands() -> None:
     group = GroupAnswer(3, ASKED)
     group.take(page("a", total=2, token="t1"), 4.5)
-    assert group.newest(b"body") == HeldWalk(3, (HeldPage(b"body", 4.5),), "t1", 900.0)
+    assert group.newest(b"body") == HeldWalk(3, (HeldPage(b"body", 4.5),), "t1")
     group.take(page("b", total=2), 5.5)
     assert group.newest(b"end") == HeldWalk(3, (HeldPage(b"end", 5.5),), complete=True)
 
@@ -238,7 +238,7 @@ def test_a_child_inherits_its_part_of_the_answer(total: int, complete: bool, end
     parent.take(page("a", "c", total=total), 4.5)
     inherited = parent.inherited(("c", "d"))
     assert inherited is not None
-    assert inherited == HeldWalk(2, inherited.pages, None, None, complete, ended_short)
+    assert inherited == HeldWalk(2, inherited.pages, None, complete, ended_short)
 
     child = GroupAnswer(2, ("c", "d"), [inherited])
     assert child.seen == {"c": answer("c")}
