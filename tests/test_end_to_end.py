@@ -68,7 +68,7 @@ async def platform(folder: Path, index: Path, *options: str) -> AsyncIterator[st
     desk.folder.mkdir()
     process = await desk.start("serve", "--index", index, "--port", "0", *options)
     try:
-        with anyio.fail_after(60):
+        with anyio.fail_after(120):
             while " (Ctrl-C" not in desk.stderr:  # noqa: ASYNC110 - another process writes it
                 await anyio.sleep(0.02)
         yield desk.stderr.split()[1]
@@ -132,7 +132,7 @@ async def kill_half_way(desk: Desk) -> None:
     """Start the run, and kill its process once half of the videos have their rows."""
     process = await desk.start("run", desk.config)
     rows = desk.out / VIDEOS
-    with anyio.fail_after(60):
+    with anyio.fail_after(120):
         while not rows.exists() or rows.read_bytes().count(b"\n") < VIDEO_COUNT / 2:  # noqa: ASYNC110 - as above
             await anyio.sleep(0.005)
     process.kill()

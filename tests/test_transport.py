@@ -258,14 +258,14 @@ async def test_an_answer_that_drips_ends_at_the_total_timeout() -> None:
 
     async with (
         listening(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", then=drip) as server,
-        sending(server.url, timeout_seconds=0.2) as transport,
+        sending(server.url, timeout_seconds=1) as transport,
     ):
         error = await failure(transport)
-    assert (type(error), str(error)) == (TimedOut, "no whole answer within 0.2 s")
+    assert (type(error), str(error)) == (TimedOut, "no whole answer within 1 s")
 
 
 async def test_no_answer_at_all_ends_at_the_total_timeout() -> None:
-    async with listening(then=hold) as server, sending(server.url, timeout_seconds=0.1) as transport:
+    async with listening(then=hold) as server, sending(server.url, timeout_seconds=1) as transport:
         assert type(await failure(transport)) is TimedOut
 
 
@@ -332,7 +332,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("says", MALFORMED.values(), ids=MALFORMED.keys())
 async def test_whatever_is_no_answer_is_an_error_of_ours_that_hides_the_key(says: bytes) -> None:
-    async with listening(says) as server, sending(server.url, timeout_seconds=5) as transport:
+    async with listening(says) as server, sending(server.url, timeout_seconds=60) as transport:
         error = await failure(transport)
     assert type(error) is ConnectionLost
     assert str(error).startswith(f"the connection to {server.url} ended before the answer did (")

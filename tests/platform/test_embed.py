@@ -66,7 +66,7 @@ def test_embedding_leaves_logging_alone_and_stays_quiet_when_the_process_forks()
         "WordEmbedder().embed(['one', 'two'])\n"
         "child and os.waitpid(child, 0)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert (ended.stdout, ended.stderr) == ("", "")
     assert logging.getLogger().level == logging.WARNING
 

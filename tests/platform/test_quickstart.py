@@ -164,7 +164,7 @@ def test_processes_that_start_together_share_one_index(tmp_path: Path) -> None:
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    printed = [process.communicate(timeout=60)[0] for process in processes]
+    printed = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     index = quickstart_index(tmp_path)
     assert printed == [f"{index} {index.stat().st_ino}\n"] * 3
