@@ -205,7 +205,7 @@ async def test_a_quota_that_others_have_used_up_stops_the_run_too(desk: Desk) ->
         desk.write_ids(videos)
         desk.write_config(server.url, limits__on_quota="stop")
         async with anyio.create_task_group() as watching:
-            watching.start_soon(terminate_after, 1.0)  # A run that waits for the next window would not end.
+            watching.start_soon(terminate_after, 60)  # A run that waits for the next window would not end.
             outcome = await run(desk.order(clock=lambda: now))
             watching.cancel_scope.cancel()
     assert (outcome.exit_code, len(server.posts)) == (75, 1)
