@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.config_keys import shown
+from pipeline.config_keys import shown, shown_path
 from pipeline.config_sources import read_text, read_toml
 from pipeline.errors import ConfigError
 
@@ -28,7 +28,7 @@ def read_class_file(path: Path) -> list[Labelled]:
     readers = {".csv": _csv_classes, ".json": _json_classes, ".toml": _toml_classes}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise ConfigError([f"{path}: a file of classes is named *.csv, *.json or *.toml"])
+        raise ConfigError([f"{shown_path(path)}: a file of classes is named *.csv, *.json or *.toml"])
     return reader(path)
 
 
@@ -39,7 +39,7 @@ def _csv_classes(path: Path) -> list[Labelled]:
     problems: list[str] = []
     for line, cells in _csv_rows(path):
         if isinstance(cells, str):
-            problems.append(f"{path}:{line}: {cells}")
+            problems.append(f"{shown_path(path)}:{line}: {cells}")
         else:
             name, prompt = cells
             first_lines.setdefault(name, line)
@@ -47,7 +47,7 @@ def _csv_classes(path: Path) -> list[Labelled]:
     if problems:
         raise ConfigError(problems)
     return [
-        (f"{path}:{first_lines[name]}: class {shown(name)}", {"name": name, "prompts": listed})
+        (f"{shown_path(path)}:{first_lines[name]}: class {shown(name)}", {"name": name, "prompts": listed})
         for name, listed in prompts.items()
     ]
 
@@ -82,14 +82,14 @@ def _json_classes(path: Path) -> list[Labelled]:
         # An object becomes a tuple of its pairs, so that a name that stands there twice is seen twice.
         found = json.loads(text, object_pairs_hook=tuple)
     except json.JSONDecodeError as error:
-        raise ConfigError([f"{path}:{error.lineno}: not valid JSON: {error.msg}"]) from None
+        raise ConfigError([f"{shown_path(path)}:{error.lineno}: not valid JSON: {error.msg}"]) from None
     except (ValueError, RecursionError):
-        raise ConfigError([f"{path}: not valid JSON: nested too deeply, or a number too long"]) from None
+        raise ConfigError([f"{shown_path(path)}: not valid JSON: nested too deeply, or a number too long"]) from None
     if isinstance(found, tuple):
         return _numbered(path, [{"name": name, "prompts": prompts} for name, prompts in found])
     if isinstance(found, list):
         return _numbered(path, [dict(entry) if isinstance(entry, tuple) else entry for entry in found])
-    raise ConfigError([f"{path}: expected an object of lists, or a list of classes"])
+    raise ConfigError([f"{shown_path(path)}: expected an object of lists, or a list of classes"])
 
 
 def _toml_classes(path: Path) -> list[Labelled]:
@@ -97,9 +97,9 @@ def _toml_classes(path: Path) -> list[Labelled]:
     table = read_toml(path)
     classes = table.get("classes")
     if table.keys() != {"classes"} or not isinstance(classes, list):
-        raise ConfigError([f"{path}: expected [[classes]], each with name and prompts, and nothing else"])
+        raise ConfigError([f"{shown_path(path)}: expected [[classes]], each with name and prompts, and nothing else"])
     return _numbered(path, classes)
 
 
 def _numbered(path: Path, classes: list[object]) -> list[Labelled]:
-    return [(f"{path}: class #{number}", entry) for number, entry in enumerate(classes, 1)]
+    return [(f"{shown_path(path)}: class #{number}", entry) for number, entry in enumerate(classes, 1)]

@@ -37,6 +37,7 @@ from pipeline.config_keys import (
     problems_of,
     shown,
     shown_key,
+    shown_path,
     table_problems,
 )
 from pipeline.config_sources import MAX_PROBLEMS, OPTIONS, Setting, Settings, parse_set, take, take_flags, take_sources
@@ -110,14 +111,14 @@ def load(
     settings: Settings = {}
     problems = take_sources(settings, path, flags, environment, here)
     _fill(settings, here)
-    source = str(path or "configuration")
+    source = shown_path(path) if path else "configuration"
     values = _valid(settings, problems, source)
     problems += _resolve(settings, values, here, today or datetime.now().astimezone().date())
     problems += _whole_url(settings, values)
     labelled = _inline_classes(settings)
     classes_file = values.get("job.classes_file")
     if isinstance(classes_file, str):
-        settings["job.classes"] = replace(settings["job.classes"], origin=classes_file)
+        settings["job.classes"] = replace(settings["job.classes"], origin=shown_path(Path(classes_file)))
         labelled += _filed_classes(Path(classes_file), problems)
     problems += _broken_rules(settings, values, labelled, source)
     values |= {"job.classes": [entry for _, entry in labelled], "job.classes_file": None}
@@ -283,7 +284,7 @@ def _filed_classes(path: Path, problems: list[str]) -> list[Labelled]:
         problems += error.problems
         return []
     if not 1 <= len(labelled) <= MAX_CLASSES:
-        problems.append(f"{path}: {len(labelled)} classes: expected 1 to {MAX_CLASSES}")
+        problems.append(f"{shown_path(path)}: {len(labelled)} classes: expected 1 to {MAX_CLASSES}")
         return []
     wrong = (line for label, entry in labelled for line in table_problems(label, entry, ClassSection))
     problems += islice(wrong, MAX_PROBLEMS + 1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
 
@@ -24,6 +25,8 @@ MAX_CLASSES = 100_000
 """Classes in one job. Far beyond what a quota allows: it bounds what a wrong file can do."""
 MAX_SHOWN = 60
 """Characters of a value or a key that a message repeats."""
+MAX_PATH_SHOWN = 1_000
+"""Characters of a path that a message repeats."""
 
 # Line breaks and other control characters cannot be meant, and a lone surrogate cannot be sent.
 Text = Annotated[
@@ -299,6 +302,11 @@ def shown_key(key: str) -> str:
     return _shortened(_escaped(key[: MAX_SHOWN + 1]))
 
 
+def shown_path(path: Path) -> str:
+    """A path as a message repeats it: whole, unless it is longer than any that is meant, and escaped as a key is."""
+    return _shortened(_escaped(str(path)[: MAX_PATH_SHOWN + 1]), MAX_PATH_SHOWN)
+
+
 def shown(value: object) -> str:
     """A value as a message repeats it: as TOML would write it, at most 60 characters."""
     if isinstance(value, list | tuple):
@@ -325,5 +333,5 @@ def _escaped(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+def _shortened(text: str, longest: int = MAX_SHOWN) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pipeline.api_key import KEY_VARIABLES
-from pipeline.config_keys import KEYS, SECTIONS, did_you_mean, fits, shown_key
+from pipeline.config_keys import KEYS, SECTIONS, did_you_mean, fits, shown_key, shown_path
 from pipeline.errors import ConfigError
 
 PREFIX = "BULK_CLASSIFY_"
@@ -24,6 +24,8 @@ OPTIONS: Mapping[str, str] = MappingProxyType({"--ids": "input.ids", "--out": "o
 """The command line's own options, each with the key that it sets."""
 MAX_PROBLEMS = 100
 """Lines of one error."""
+MAX_SAID = 300
+"""Characters of what a parser says, which may repeat a key whole."""
 MAX_FILE_BYTES = 64 * 1024 * 1024
 """Bytes of a configuration or class file: far above any job's, so that a device or a wrong path ends."""
 
@@ -55,11 +57,13 @@ def read_toml(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ConfigError([f"{path}: nested too deeply"]) from None
+        raise ConfigError([f"{shown_path(path)}: nested too deeply"]) from None
     except ValueError as error:
         place = re.search(r" \(at line (\d+), column (\d+)\)\Z", str(error))
         line = f":{place[1]}" if place else ""
-        raise ConfigError([f"{path}{line}: not valid TOML: {error}"]) from None
+        said = str(error)
+        said = said if len(said) <= MAX_SAID else f"{said[: MAX_SAID - 1]}…"
+        raise ConfigError([f"{shown_path(path)}{line}: not valid TOML: {said}"]) from None
 
 
 def read_text(path: Path) -> str:
@@ -69,14 +73,14 @@ def read_text(path: Path) -> str:
             body = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError([f"{path}: cannot be read: {reason}"]) from None
+        raise ConfigError([f"{shown_path(path)}: cannot be read: {reason}"]) from None
     if len(body) > MAX_FILE_BYTES:
-        raise ConfigError([f"{path}: larger than {MAX_FILE_BYTES} bytes"])
+        raise ConfigError([f"{shown_path(path)}: larger than {MAX_FILE_BYTES} bytes"])
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = body.count(b"\n", 0, error.start) + 1
-        raise ConfigError([f"{path}:{line}: not UTF-8"]) from None
+        raise ConfigError([f"{shown_path(path)}:{line}: not UTF-8"]) from None
 
 
 def parse_set(text: str) -> tuple[str, object]:
@@ -111,11 +115,11 @@ def take_sources(
     """Each source over the one before, and below all of them what other programs' variables and the file's name say."""
     problems: list[str] = []
     if path is not None:
-        problems += take(settings, read_toml(path), str(path), here / path.parent)
+        problems += take(settings, read_toml(path), shown_path(path), here / path.parent)
     for name, text in environment.items():
         if name.startswith(PREFIX) and name != PLATFORM_KEY:
             key = name.removeprefix(PREFIX).lower().replace("__", ".")
-            problems += take(settings, {key: typed(key, text)}, name, here)
+            problems += take(settings, {key: typed(key, text)}, shown_key(name), here)
     problems += take_flags(settings, flags, here)
     base = environment.get("TWELVELABS_BASE_URL", "")
     if base:

@@ -202,7 +202,7 @@ def _csv_videos(lines: Iterator[bytes], report: _LineReport) -> Iterator[Video]:
                 duration = None if duration_column is None else _duration_of_text(row[duration_column])
                 yield Video(_video_id(row[id_column].strip()), duration)
         except (csv.Error, BadLine) as error:
-            report(record.first_line, f"{error}{record.extent()}")
+            report(record.first_line, f"{_reason(error)}{record.extent()}")
 
 
 def _csv_header(record: _Record) -> tuple[Iterator[list[str]], list[str]]:
@@ -216,8 +216,12 @@ def _csv_header(record: _Record) -> tuple[Iterator[list[str]], list[str]]:
         header = next(rows)
         record.check(header, len(header))
     except (csv.Error, BadLine) as error:
-        raise BadFile(f"the header is broken: {error}{record.extent()}") from None
+        raise BadFile(f"the header is broken: {_reason(error)}{record.extent()}") from None
     return rows, header
+
+
+def _reason(error: Exception) -> str:
+    return str(error).replace("\t", r"\t")  # csv repeats the delimiter, which may be a tab
 
 
 class _Record:

@@ -524,17 +524,31 @@ def test_a_byte_order_mark_is_no_mistake() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"),
+    ("path", "problem"),
     [
-        ("nowhere.toml", "cannot be read: No such file or directory"),
-        (".", "cannot be read: Is a directory"),
-        ("a\0b", "cannot be read: embedded null byte"),
+        ("nowhere.toml", "nowhere.toml: cannot be read: No such file or directory"),
+        (".", ".: cannot be read: Is a directory"),
+        ("a\0b", r"a\x00b: cannot be read: embedded null byte"),
+        ("a\x1b[1m\n", r"a\x1b[1m\n: cannot be read: No such file or directory"),
+        ("x" * 5_000, f"{'x' * 999}…: cannot be read: File name too long"),
     ],
 )
-def test_a_file_that_cannot_be_read_says_why(path: str, reason: str) -> None:
+def test_a_file_that_cannot_be_read_says_why(path: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(Path(path), flags={}, environment={})
-    assert caught.value.problems == (f"{path}: {reason}",)
+    assert caught.value.problems == (problem,)
+
+
+def test_the_names_of_class_files_and_variables_are_repeated_as_a_terminal_can_bear_them() -> None:
+    flags = {"job.classes_file": "/\u202ecsv.exe"}
+    found = problems(flags=flags, **{"BULK_CLASSIFY_A\x1b[1m": "1"})
+    assert [line.partition(":")[0] for line in found] == [r"BULK_CLASSIFY_A\x1b[1m", r"/\u202ecsv.exe", "--set"]
+
+
+def test_a_key_of_any_length_that_is_there_twice_is_not_repeated_whole() -> None:
+    (problem,) = problems("[job]\n" + f"[{'x' * 5_000}]\n" * 2)
+    said = f"Cannot declare ('{'x' * 5_000}"
+    assert problem == f"night.toml:3: not valid TOML: {said[:299]}…"
 
 
 def test_a_file_without_end_is_not_read_to_its_end() -> None:

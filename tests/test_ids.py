@@ -257,6 +257,7 @@ def test_a_quote_that_is_never_closed_is_named_by_where_it_opens(write: Write) -
         (b"video_id,duration,Video ID\n", "needs one column video_id, and has 2"),
         (b"video_id,duration,Duration\n", "needs one column duration, and has 2"),
         (b'video_id,"x\ny', "the header is broken: unexpected end of data (lines 1 to 2)"),
+        (b'video_id\t"x"y\n', r"""the header is broken: '\t' expected after '"'"""),
         (b"video_id,\xff\nx,y\n", "the header is broken: not UTF-8: byte 0xff at position 10"),
         (b"x" * (LIMIT + 1), "the header is broken: longer than 64 KiB"),
     ],
