@@ -6,7 +6,7 @@ The ledger keeps these values and the worker decides about them; neither is need
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from pipeline.models import Failure, Video
@@ -61,19 +61,27 @@ class HeldPage:
 
 @dataclass(frozen=True, slots=True)
 class HeldWalk:
-    """What is held of one prompt group's answer for one chunk: pages, and how the walk stands."""
+    """What is held of one prompt group's answer for one chunk: pages, and how the walk stands.
+
+    ``asked`` are the videos that its POST named, or None where it named all that had no answer then. A walk that
+    ``failed`` has videos' failures on its one page, in place of answers.
+    """
 
     prompt_group: int
     pages: tuple[HeldPage, ...]
     next_token: str | None = None
     complete: bool = False
     ended_short: bool = False
-    given_up: bool = False
+    failed: bool = False
+    asked: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Videos that are posted together, and what is already held of their answers."""
+    """Videos that are posted together, and what is already held of their answers.
+
+    ``burnt`` counts, by prompt group and kind, the attempts that earlier processes have taken from its budget.
+    """
 
     number: int
     videos: tuple[Video, ...]
@@ -81,6 +89,7 @@ class Chunk:
     attempts: int = 0
     shortfalls: int = 0
     held: tuple[HeldWalk, ...] = ()
+    burnt: Mapping[tuple[int, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +139,13 @@ class Intake:
 class Counts:
     """How the run stands. ``posts`` counts by (reason, state), ``failures`` failed videos by code.
 
-    ``retryable`` is how many of the failed videos could succeed if they were asked for again.
+    ``packed_chunks`` are no parts of others. ``retryable`` is how many of the failed videos could succeed if they were
+    asked for again.
     """
 
     videos: Mapping[VideoState, int]
     chunks: Mapping[ChunkState, int]
+    packed_chunks: int
     posts: Mapping[tuple[str, PostState], int]
     failures: Mapping[str, int]
     retryable: int

@@ -140,17 +140,21 @@ def _run(
     from pipeline import run as runs
     from pipeline.config import warnings_of
     from pipeline.notify import notify
-    from pipeline.status import in_words, status_of
+    from pipeline.status import in_words, next_command, status_of
 
     order = replace(_order(config, folder, read_input=read_input, options=options), retry=retry)
     for warning in warnings_of(config):
         order.console.say(f"warning: {warning}")
     outcome = anyio.run(runs.run, order)
-    status = status_of(folder)
-    if options["as_json"]:
-        _print_json(status)
     if outcome.stopped is not None:
         click.echo(f"error: {outcome.stopped}", err=True)
+    try:
+        status = status_of(folder)
+    except StopRun:  # what failed is told, and may have failed for good
+        order.console.say(f"next: {next_command(folder)}")
+        sys.exit(outcome.exit_code)
+    if options["as_json"]:
+        _print_json(status)
     for line in in_words(status):
         order.console.say(line)
     if problem := notify(config, outcome.exit_code, status, _environment()):

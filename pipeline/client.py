@@ -33,6 +33,8 @@ from pipeline.transport import Response, Transport
 _MAX_TOKEN_LENGTH = 4096
 _LISTING_PAGE_LIMIT = 50
 _LONGEST_MESSAGE = 500
+_SHORTEST_SECRET = 8
+_STRUCK = "[key]"
 
 GONE = (
     "the platform no longer has this endpoint: classify was removed with version 1.3. The local platform can take its "
@@ -59,6 +61,8 @@ class Client:
     def __init__(self, transport: Transport, *, score_source: str, secret: str, clock: Callable[[], float]) -> None:
         self._transport = transport
         self._secret = secret
+        # A key such as "x", which a local platform takes, is no secret, and is part of many a word.
+        self._is_telling = len(secret) >= _SHORTEST_SECRET
         self._score_source = score_source
         self._clock = clock
 
@@ -84,9 +88,10 @@ class Client:
     def _answer(self, response: Response, *, of_token: bool) -> Answer:
         if not 200 <= response.status < 300:
             raise self._failure(response, of_token=of_token)
-        page = wire.decode_page(response.body)
-        source = response.headers.get(wire.SCORE_SOURCE_HEADER) or self._score_source
-        return Answer(replace(page, score_source=source), response.body, quota_of(response.headers, now=self._clock()))
+        body = response.body.replace(self._secret.encode(), _STRUCK.encode()) if self._is_telling else response.body
+        page = wire.decode_page(body)
+        source = self._harmless(response.headers.get(wire.SCORE_SOURCE_HEADER, "")) or self._score_source
+        return Answer(replace(page, score_source=source), body, quota_of(response.headers, now=self._clock()))
 
     def _failure(self, response: Response, *, of_token: bool) -> PipelineError:
         code, message = (self._harmless(text) for text in wire.decode_error(response.body))
@@ -95,9 +100,11 @@ class Client:
         told = f"HTTP {status}" + (f" ({said[:_LONGEST_MESSAGE]})" if said else "")
         if status in {401, 403}:
             return KeyRefused(f"the platform refuses the API key: {told}. Check the key, or who owns these videos")
+        if status == 410 or code == "api_upgrade_required":
+            return EndpointGone(f"{GONE} ({told})")
         if of_token and 400 <= status < 500 and status not in _BY_STATUS:
             return RestartWalk(told, code=code, http_status=status)
-        if status == 410 or code == "api_upgrade_required" or (status == 404 and code != "resource_not_exist"):
+        if status == 404 and code != "resource_not_exist":
             return EndpointGone(f"{GONE} ({told})")
         if 300 <= status < 400:
             return PlatformDown(f"the platform redirects ({told}), and a key is never sent on: check api.url")
@@ -111,7 +118,9 @@ class Client:
 
     def _harmless(self, text: str) -> str:
         """What the platform says, without our key and without what a terminal would obey, and not endless."""
-        text = text.replace(self._secret, "[key]")[:_LONGEST_MESSAGE]
+        if self._is_telling:
+            text = text.replace(self._secret, _STRUCK)
+        text = text[:_LONGEST_MESSAGE]
         return "".join(letter if letter.isprintable() else " " for letter in text)
 
 

@@ -154,7 +154,7 @@ class Ledger(LedgerFile):
             limit,
         )
         return [
-            Chunk(chunk, self._open_videos(chunk), reason, attempts, shortfalls, self._held(chunk))
+            Chunk(chunk, self._open_videos(chunk), reason, attempts, shortfalls, self._held(chunk), self._burnt(chunk))
             for chunk, reason, attempts, shortfalls in rows
         ]
 
@@ -163,11 +163,21 @@ class Ledger(LedgerFile):
         return tuple(Video(video_id, duration) for video_id, duration in rows)
 
     def _held(self, chunk: int) -> tuple[HeldWalk, ...]:
-        rows = self._all("SELECT walk, prompt_group, next_token, ended FROM walk WHERE chunk = ? ORDER BY walk", chunk)
-        return tuple(
-            HeldWalk(group, self._pages(walk), token, ended == 1, ended == 2, ended == 3)
-            for walk, group, token, ended in rows
+        rows = self._all(
+            "SELECT walk, prompt_group, next_token, ended, asked FROM walk WHERE chunk = ? ORDER BY walk", chunk
         )
+        return tuple(
+            HeldWalk(
+                group, self._pages(walk), token, ended == 1, ended == 2, ended == 3, asked and tuple(json.loads(asked))
+            )
+            for walk, group, token, ended, asked in rows
+        )
+
+    def _burnt(self, chunk: int) -> dict[tuple[int, str], int]:
+        rows = self._all(
+            "SELECT prompt_group, burnt, count(*) FROM post WHERE chunk = ? AND burnt IS NOT NULL GROUP BY 1, 2", chunk
+        )
+        return {(group, kind): count for group, kind, count in rows}
 
     def _pages(self, walk: int) -> tuple[HeldPage, ...]:
         rows = self._all("SELECT body, arrived_at FROM page WHERE walk = ? ORDER BY page", walk)
@@ -204,13 +214,22 @@ class Ledger(LedgerFile):
         *,
         billed: bool | None,
         http_status: int | None = None,
+        burnt: str | None = None,
         window: Window | None = None,
     ) -> None:
-        """Write down what became of a POST, and of the quota; ``billed`` is None where nobody knows."""
+        """Write down what became of a POST, and of the quota.
+
+        ``billed`` is None where nobody knows, ``burnt`` the budget of the chunk's that its failure was counted in.
+        """
         if window is not None:
             self.remember_window(window)
         self._run(
-            "UPDATE post SET state = ?, billed = ?, http_status = ? WHERE post = ?", state, billed, http_status, post
+            "UPDATE post SET state = ?, billed = ?, http_status = ?, burnt = ? WHERE post = ?",
+            state,
+            billed,
+            http_status,
+            burnt,
+            post,
         )
 
     def remember_window(self, window: Window) -> None:
@@ -251,11 +270,12 @@ class Ledger(LedgerFile):
 
     def _insert_walk(self, chunk: int, walk: HeldWalk) -> int:
         return self._insert(
-            "INSERT INTO walk (chunk, prompt_group, next_token, ended) VALUES (?, ?, ?, ?)",
+            "INSERT INTO walk (chunk, prompt_group, next_token, ended, asked) VALUES (?, ?, ?, ?, ?)",
             chunk,
             walk.prompt_group,
             walk.next_token,
             _ended(walk),
+            None if walk.asked is None else json.dumps(walk.asked),
         )
 
     def _insert_page(self, walk: int, page: HeldPage) -> None:
@@ -342,9 +362,14 @@ class Ledger(LedgerFile):
 
     # ------------------------------------------------------------------------------------------------------- facts
 
-    def posts_sent(self) -> int:
-        """POSTs that left, or may have left, in all the life of this run."""
-        return self._count("SELECT count(*) FROM post WHERE state <> ?", PostState.NOT_SENT)
+    def posts_spent(self) -> int:
+        """POSTs that left in all the life of this run, but for those that an overloaded platform turned away."""
+        return self._count(
+            "SELECT count(*) FROM post WHERE state <> ? AND NOT (state = ? AND "
+            "(http_status IN (408, 425, 429) OR http_status >= 500))",
+            PostState.NOT_SENT,
+            PostState.REFUSED,
+        )
 
     def posts_for(self, reason: str) -> int:
         """POSTs that were intended for this reason."""
@@ -362,6 +387,7 @@ class Ledger(LedgerFile):
         chunks = dict.fromkeys(ChunkState, 0) | {
             ChunkState(state): n for state, n in self._each("SELECT state, count(*) FROM chunk GROUP BY state")
         }
+        packed_chunks = self._count("SELECT count(*) FROM chunk WHERE parent IS NULL")
         posts = {
             (reason, PostState(state)): n
             for reason, state, n in self._each("SELECT reason, state, count(*) FROM post GROUP BY reason, state")
@@ -369,7 +395,7 @@ class Ledger(LedgerFile):
         failures = dict(self._each("SELECT code, count(*) FROM failure GROUP BY code ORDER BY count(*) DESC"))
         retryable = self._count("SELECT count(*) FROM failure WHERE retryable")
         seconds, unknown = self._all("SELECT coalesce(sum(duration), 0), count(*) - count(duration) FROM video")[0]
-        return Counts(videos, chunks, posts, failures, retryable, seconds, unknown)
+        return Counts(videos, chunks, packed_chunks, posts, failures, retryable, seconds, unknown)
 
     def failure_rows(self, run_id: str) -> Iterator[FailureRow]:
         """Every failed video, in input order."""
@@ -402,4 +428,4 @@ class Ledger(LedgerFile):
 
 
 def _ended(walk: HeldWalk) -> int:
-    return 1 if walk.complete else 2 if walk.ended_short else 3 if walk.given_up else 0
+    return 1 if walk.complete else 2 if walk.ended_short else 3 if walk.failed else 0

@@ -55,15 +55,18 @@ CREATE TABLE post (
     state INTEGER NOT NULL DEFAULT 0,   -- PostState
     billed INTEGER,                     -- 1 yes, 0 no, NULL unknown
     intended_at REAL NOT NULL,          -- seconds since the epoch
-    http_status INTEGER
+    http_status INTEGER,
+    burnt TEXT                          -- the budget of its chunk that its failure was counted in
 );
+CREATE INDEX post_burnt ON post (chunk) WHERE burnt IS NOT NULL;
 CREATE INDEX post_open ON post (post) WHERE state = 0;
 CREATE TABLE walk (
     walk INTEGER PRIMARY KEY,
     chunk INTEGER NOT NULL REFERENCES chunk,
     prompt_group INTEGER NOT NULL,
     next_token TEXT,
-    ended INTEGER NOT NULL              -- 0 goes on, 1 complete, 2 with fewer videos than it promised, 3 given up
+    ended INTEGER NOT NULL,             -- 0 goes on, 1 complete, 2 with fewer videos than it promised, 3 failed
+    asked TEXT                          -- JSON list of video ids; NULL: all of the chunk that had no answer then
 );
 CREATE INDEX walk_of_chunk ON walk (chunk);
 CREATE TABLE page (
@@ -118,9 +121,12 @@ class LedgerFile:
             run(f"PRAGMA user_version = {_SCHEMA_VERSION}")
             run("COMMIT")
         elif application != _APPLICATION_ID:
-            raise StorageError(f"{self.path}: not a ledger of bulk-classify")
+            raise StorageError(f"{self.path}: not a ledger of bulk-classify; use another --out")
         elif version != _SCHEMA_VERSION:
             raise StorageError(f"{self.path}: written by another version (format {version}, not {_SCHEMA_VERSION})")
+        (sound,) = run("PRAGMA quick_check(1)").fetchone()  # a fifth of a second for a million videos
+        if sound != "ok":
+            raise StorageError(f"{self.path}: damaged ({sound.splitlines()[-1]}); put the file back from a copy")
         run("PRAGMA synchronous = FULL")
         run("PRAGMA fullfsync = ON")  # macOS: without it a sync stops at the drive's cache
 
@@ -172,7 +178,8 @@ class LedgerFile:
     # ----------------------------------------------------------------------------------------------------- queries
 
     def _each(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        rows = self._connection.execute(query, values)
+        with _translated(self.path):
+            rows = self._connection.execute(query, values)
         while True:
             with _translated(self.path):  # not around the yield: what the reader raises is the reader's
                 row = rows.fetchone()

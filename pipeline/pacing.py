@@ -14,7 +14,7 @@ allowed, by more than the jitter between leaving here and arriving there.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC
@@ -43,6 +43,7 @@ _LONGEST_NAP_SECONDS = 30.0  # then the wall clock is read again: a laptop may h
 _LONGEST_ORDERED_PAUSE_SECONDS = 86_400.0
 _FAILURES_TO_BREAK = 5
 _LONGEST_BACKOFF_SECONDS = 60.0
+_LONGEST_PROBE_SECONDS = 10.0  # a probe is never billed, and the night goes on with the first that is answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,18 @@ class Pace:
     give_up_after_seconds: float = 1_800.0
     max_posts: int = 0
     max_unknown_posts: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A steady clock, in seconds from anywhere, and how to wait by it."""
+
+    now: Callable[[], float] = anyio.current_time
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+
+
+STEADY = Timer()
+"""The event loop's own clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +98,7 @@ def quota_of(headers: Mapping[str, str], now: float) -> Quota | None:
     resets_at = _reset_of(headers, now)
     if resets_at is None or not 0 <= remaining <= limit:
         return None
-    return Quota(limit, remaining, resets_at)
+    return Quota(limit, remaining, min(resets_at, now + _LONGEST_ORDERED_PAUSE_SECONDS))
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
@@ -130,28 +143,39 @@ def _number_of(text: str) -> float | None:
 class Gate:
     """The one place that decides when a request leaves.
 
-    ``window`` and ``posts_sent`` are what was used before this process began; ``clock`` gives seconds since the epoch,
-    and only the quota's window is measured with it.
+    ``window`` and ``posts_spent`` are what was used before this process began; ``clock`` gives seconds since the epoch,
+    and only the quota's window is measured with it. ``posts_spent`` are the POSTs that left, but for those that an
+    overloaded platform turned away; ``answers`` are those that this process got an answer to.
     """
 
-    def __init__(self, pace: Pace, *, window: Window | None, posts_sent: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        pace: Pace,
+        *,
+        window: Window | None,
+        posts_spent: int,
+        clock: Callable[[], float],
+        timer: Timer = STEADY,
+    ) -> None:
         self._pace = pace
         self._clock = clock
+        self._timer = timer
         self._window = window
         self._limit = pace.posts_per_window or None
         self._told = 0  # the platform's own count, as far as it was told for this window
         self._under_way = 0  # POSTs that were reserved and have not ended
         self._news = anyio.Event()
-        self.posts_sent = posts_sent
+        self.posts_spent = posts_spent
+        self.answers = 0
         self._unknown_in_a_row = 0
         self._refusals_in_a_row = 0
         self._margin = _MARGIN_SECONDS
         self._limiter = self._new_limiter()
-        self._paused_until = 0.0  # of anyio.current_time
+        self._paused_until = 0.0  # by the timer
         self._proven = False
         self._alone = anyio.Lock()
         self._failures = 0
-        self._failing_since = 0.0  # of anyio.current_time
+        self._failing_since = 0.0  # by the timer
         self._closed = False
         self._waits: set[anyio.CancelScope] = set()
 
@@ -174,7 +198,7 @@ class Gate:
     async def pause(self, seconds: float) -> None:
         """Wait for one chunk's backoff. Raises ``Drained`` when the gate closes meanwhile."""
         with self._wait():
-            await anyio.sleep(seconds)
+            await self._timer.sleep(seconds)
 
     async def reserve(self) -> None:
         """Take a place in the quota's window; wait for one where there is none.
@@ -186,7 +210,7 @@ class Gate:
         while True:
             if self._closed:
                 raise Drained
-            if self._pace.max_posts and self.posts_sent >= self._pace.max_posts:
+            if self._pace.max_posts and self.posts_spent >= self._pace.max_posts:
                 raise QuotaReached(
                     f"the budget of limits.max_posts = {self._pace.max_posts} is spent; raise it to go on"
                 )
@@ -196,7 +220,7 @@ class Gate:
             if self._limit is None or self._window.used < self._limit:
                 self._window = replace(self._window, used=self._window.used + 1)
                 self._under_way += 1
-                self.posts_sent += 1
+                self.posts_spent += 1
                 return
             if self._under_way:
                 with self._wait():
@@ -209,12 +233,13 @@ class Gate:
 
     def give_back(self) -> None:
         """The reserved POST was not sent."""
-        self.posts_sent -= 1
-        if self._window is not None:
-            self._window = replace(self._window, used=self._window.used - 1)
-        self._ended()
+        self._ended(spent=False)
 
-    def _ended(self) -> None:
+    def _ended(self, *, spent: bool = True) -> None:
+        if not spent:
+            self.posts_spent -= 1
+            if self._window is not None:
+                self._window = replace(self._window, used=max(self._window.used - 1, 0))
         self._under_way -= 1
         self._news.set()
         self._news = anyio.Event()
@@ -282,6 +307,7 @@ class Gate:
     def answered(self, quota: Quota | None) -> None:
         """A POST was answered with a page, in its turn; ``quota`` is the platform's count, if it told one."""
         self._ended()
+        self.answers += 1
         self._proven = True
         self._failures = self._unknown_in_a_row = self._refusals_in_a_row = 0
         if quota is not None:
@@ -293,6 +319,7 @@ class Gate:
         Where the quota is ``used_up``, by whomever, the next window is waited for instead.
         """
         self._ended()
+        self.posts_spent -= 1
         self._refusals_in_a_row += 1
         self._margin = min(self._margin + _MARGIN_SECONDS, _WIDEST_MARGIN_SECONDS)
         self._limiter = self._new_limiter()
@@ -317,9 +344,9 @@ class Gate:
         Raises ``PlatformDown``, and closes the gate, when nothing was answered for ``give_up_after_seconds``, or when
         ``max_unknown_posts`` in a row may have been billed.
         """
-        self._ended()
+        self._ended(spent=perhaps_billed)
         self._unknown_in_a_row += perhaps_billed
-        now = anyio.current_time()
+        now = self._timer.now()
         if self._failures == 0:
             self._failing_since = now
         self._failures += 1
@@ -327,17 +354,17 @@ class Gate:
             self.close()
             raise PlatformDown(
                 f"{self._unknown_in_a_row} POSTs in a row may have been billed and brought nothing "
-                "(limits.max_unknown_posts)"
+                f"(limits.max_unknown_posts); the last: {cause}"
             ) from cause
         if self.broken:
             if now - self._failing_since > self._pace.give_up_after_seconds:
                 self.close()
                 raise PlatformDown(
                     f"the platform has answered nothing for {now - self._failing_since:.0f} s "
-                    f"({self._failures} requests in a row failed)"
+                    f"({self._failures} requests in a row failed); the last: {cause}"
                 ) from cause
             self._proven = False
-            self._pause_all(_doubled(self._failures - _FAILURES_TO_BREAK))
+            self._pause_all(min(_doubled(self._failures - _FAILURES_TO_BREAK), _LONGEST_PROBE_SECONDS))
         if ordered_seconds is not None:
             self._pause_all(ordered_seconds)
 
@@ -348,7 +375,7 @@ class Gate:
 
     async def _pass_rate(self) -> None:
         while True:
-            rest = self._paused_until - anyio.current_time()
+            rest = self._paused_until - self._timer.now()
             if rest > 0:
                 await self.pause(rest)
             elif self._limiter is None:
@@ -357,7 +384,7 @@ class Gate:
                 limiter = self._limiter
                 with self._wait():
                     await limiter.acquire()
-                if self._limiter is limiter and self._paused_until <= anyio.current_time():
+                if self._limiter is limiter and self._paused_until <= self._timer.now():
                     break
         if self._closed:
             raise Drained
@@ -377,7 +404,7 @@ class Gate:
             raise Drained
 
     def _pause_all(self, seconds: float) -> None:
-        self._paused_until = max(self._paused_until, anyio.current_time() + seconds)
+        self._paused_until = max(self._paused_until, self._timer.now() + seconds)
 
     def _new_limiter(self) -> AsyncLimiter | None:
         rate = self._pace.requests_per_second

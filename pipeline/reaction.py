@@ -34,14 +34,17 @@ class Tries:
     cut: int = 0
 
     def after(self, error: RequestFailed) -> Tries:
-        """These tries and one more failure. No connection and 429 are nobody's fault and are not counted."""
-        if isinstance(error, AnswerCut):
-            return replace(self, cut=self.cut + 1)
-        if isinstance(error, ResendCounted):
-            return replace(self, counted=self.counted + 1)
-        if isinstance(error, Overloaded):
-            return replace(self, overloaded=self.overloaded + 1)
-        return self
+        """These tries and one more failure."""
+        kind = budget_of(error)
+        return self if kind is None else replace(self, **{kind: getattr(self, kind) + 1})
+
+    def with_one_left(self) -> Tries:
+        """These tries, of an earlier process, with at least one more to go: what failed last, nobody remembers."""
+        return Tries(
+            min(self.overloaded, MAX_OVERLOADED_RESENDS),
+            min(self.counted, MAX_COUNTED_RESENDS),
+            min(self.cut, MAX_CUT_RESENDS),
+        )
 
     @property
     def used_up(self) -> bool:
@@ -54,6 +57,15 @@ class Tries:
     def total(self) -> int:
         """All counted failures."""
         return self.overloaded + self.counted + self.cut
+
+
+def budget_of(error: RequestFailed) -> str | None:
+    """The field of ``Tries`` that a failure counts in. No connection and 429 are nobody's fault: None."""
+    if isinstance(error, AnswerCut):
+        return "cut"
+    if isinstance(error, ResendCounted):
+        return "counted"
+    return "overloaded" if isinstance(error, Overloaded) else None
 
 
 def may_be_the_videos(error: RequestFailed) -> bool:
@@ -72,5 +84,13 @@ def resend_after(error: RequestFailed, tries: Tries, *, jitter: float) -> float:
     """
     if isinstance(error, RateLimited):
         return 0.0
-    backoff = jitter * min(_LONGEST_BACKOFF_SECONDS, 2.0 ** max(tries.total - 1, 0))
-    return max(backoff, error.retry_after_seconds or 0.0)
+    return max(_backoff(max(tries.total, 1), jitter), error.retry_after_seconds or 0.0)
+
+
+def page_resend_after(error: RequestFailed, times: int, *, jitter: float) -> float:
+    """Seconds to wait before a page is asked for again that has failed so many times; ``jitter`` as above."""
+    return max(_backoff(times, jitter), error.retry_after_seconds or 0.0)
+
+
+def _backoff(times: int, jitter: float) -> float:
+    return jitter * min(_LONGEST_BACKOFF_SECONDS, 2.0 ** min(times - 1, 6))

@@ -24,12 +24,12 @@ from pipeline.chunks import Chunk, Counts, Settlement, VideoState
 from pipeline.client import Client
 from pipeline.config import ApiKey, Config, job_of, page_limit_of
 from pipeline.connection import connected
-from pipeline.errors import Drained, StopRun, StorageError
+from pipeline.errors import Drained, StopRun, StorageError, UsageError
 from pipeline.intake import Input, packer_of, take_in
 from pipeline.ledger import INPUT_FINGERPRINT, SCORE_SOURCE, Ledger
 from pipeline.log import Level, Log
 from pipeline.manifest import Manifest, continued, new_manifest, read_manifest, write_manifest
-from pipeline.pacing import Gate, Pace
+from pipeline.pacing import STEADY, Gate, Pace, Timer
 from pipeline.packing import prompt_groups
 from pipeline.progress import Console, Progress
 from pipeline.rows import FAILURES, ROW_FILES, RowStyle, encode
@@ -53,7 +53,7 @@ class Order:
     """What to run, and with what. Without ``read_input`` only what is already in the ledger goes on.
 
     ``cache`` is the folder for the quickstart index and the locks of accounts; ``clock`` gives seconds since the
-    epoch, ``jitter`` numbers from 0 to 1 that spread resends.
+    epoch, ``timer`` says how to wait for POSTs, ``jitter`` gives numbers from 0 to 1 that spread resends.
     """
 
     config: Config
@@ -66,6 +66,7 @@ class Order:
     retry: Retry | None = None
     log_level: Level = "info"
     clock: Callable[[], float] = time.time
+    timer: Timer = STEADY
     jitter: Callable[[], float] = random.random
 
 
@@ -124,9 +125,15 @@ class _Flow:
         config = order.config
         question = _question(config, manifest.run_id)
         self._order = order
-        self._gate = Gate(pace_of(config), window=ledger.window(), posts_sent=ledger.posts_sent(), clock=order.clock)
+        self._gate = Gate(
+            pace_of(config),
+            window=ledger.window(),
+            posts_spent=ledger.posts_spent(),
+            clock=order.clock,
+            timer=order.timer,
+        )
         self._stop = Stop(self._gate, order.console)
-        self._progress = _progress(ledger.counts(), len(question.groups), self._gate.posts_sent)
+        self._progress = _progress(ledger.counts(), len(question.groups), self._gate.posts_spent)
         self._sink = Sink(ledger, files, reserve_bytes=config.limits.reserve_bytes, on_low_space=self._stop_for_space)
         self._worker = Worker(
             question,
@@ -212,7 +219,7 @@ class _Flow:
         console = self._order.console
         while True:
             await anyio.sleep(console.seconds_between_lines)
-            self._progress.posts = self._gate.posts_sent
+            self._progress.posts = self._gate.posts_spent
             console.show(self._progress.line(anyio.current_time()))
 
     def _stop_for_space(self) -> None:
@@ -237,6 +244,8 @@ def _agreed_manifest(order: Order, ledger: Ledger) -> Manifest:
         manifest = continued(read_manifest(order.folder), order.config)
     else:
         _refuse_foreign_rows(order.folder)
+        if not order.read_input:
+            raise UsageError(f"{order.folder}: the input was never taken in: give `bulk-classify run` its config again")
         manifest = new_manifest(order.config, now=order.clock())
     write_manifest(order.folder, manifest)
     return manifest
@@ -291,14 +300,14 @@ def pace_of(config: Config) -> Pace:
     )
 
 
-def _progress(counts: Counts, groups: int, posts_sent: int) -> Progress:
+def _progress(counts: Counts, groups: int, posts_spent: int) -> Progress:
     videos = sum(counts.videos.values())
     settled = videos - counts.videos[VideoState.OPEN]
     return Progress(
         videos=videos,
         settled=settled,
         failed=counts.videos[VideoState.FAILED],
-        posts_planned=posts_sent + counts.open_chunks * groups,
+        posts_planned=posts_spent + counts.open_chunks * groups,
         began_at=anyio.current_time(),
         settled_before=settled,
     )

@@ -32,11 +32,16 @@ _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 def prepare(folder: Path) -> None:
     """Make a run directory where there is none. Raises ``StorageError`` for what is in its way."""
     with translated(folder):
-        for missing in reversed([one for one in (folder, *folder.absolute().parents) if not one.exists()]):
-            missing.mkdir(mode=0o700, exist_ok=True)
-            sync_folder(missing.parent)
+        make_private(folder)
         for path in (folder, *folder.iterdir()):
             _refuse_foreign(path, is_folder=path == folder)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner alone. ``mkdir(parents=True)`` would not."""
+    for missing in reversed([one for one in (folder, *folder.absolute().parents) if not one.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(missing.parent)
 
 
 def _refuse_foreign(path: Path, *, is_folder: bool) -> None:
@@ -76,7 +81,7 @@ def account_held(locks: Path, account: str, folder: Path) -> Iterator[None]:
     """
     path = locks / f"{hashlib.sha256(account.encode()).hexdigest()[:32]}.lock"
     with translated(path):
-        locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(locks)
         descriptor = os.open(path, _OPEN | os.O_CREAT, 0o600)
     try:
         if not _locked(descriptor, tries=1):
@@ -210,14 +215,18 @@ class RowFiles:
 
     def append(self, blocks: Sequence[bytes]) -> None:
         """Write one block to each file behind its present end, and make the bytes durable. Empty blocks are free."""
-        with translated(self._folder):
-            for file, block in enumerate(blocks):
-                if block:
-                    write_all(self._descriptors[file], block, self.lengths[file])
-            for file, block in enumerate(blocks):
-                if block:
-                    sync_content(self._descriptors[file])
-                    self.lengths[file] += len(block)
+        written = [file for file, block in enumerate(blocks) if block]
+        for file in written:
+            path = self._folder / ROW_FILES[file]
+            with translated(path):
+                if not os.fstat(self._descriptors[file]).st_nlink:
+                    raise StorageError(f"{path}: somebody has deleted or replaced this file while it was written")
+                write_all(self._descriptors[file], blocks[file], self.lengths[file])
+        for file in written:
+            with translated(self._folder / ROW_FILES[file]):
+                sync_content(self._descriptors[file])
+        for file in written:
+            self.lengths[file] += len(blocks[file])
 
     def free_bytes(self) -> int:
         """Space left for us on the disk that holds the run."""

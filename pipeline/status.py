@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.chunks import ChunkState, PostState, VideoState
+from pipeline.config import job_of
 from pipeline.ledger import SCORE_SOURCE, Ledger
 from pipeline.manifest import read_manifest
+from pipeline.packing import prompt_groups
 from pipeline.rows import FAILURES, ROW_FILES
 from pipeline.rundir import LEDGER, is_held
 
@@ -17,6 +19,8 @@ from pipeline.rundir import LEDGER, is_held
 @dataclass(frozen=True, slots=True)
 class Status:
     """Counts of one run directory. ``posts`` counts by what became of them, ``posts_by_reason`` by why they were sent.
+
+    ``posts_planned`` is what its chunks take while nothing goes wrong, ``posts_sent`` what has left, by all reasons.
 
     ``committed_bytes`` is the length up to which each file may be read. ``seconds`` is the videos' known duration.
     """
@@ -32,6 +36,8 @@ class Status:
     open: int
     seconds: float
     chunks: Mapping[str, int]
+    posts_planned: int
+    posts_sent: int
     posts: Mapping[str, int]
     posts_by_reason: Mapping[str, int]
     failures: Mapping[str, int]
@@ -66,6 +72,8 @@ def status_of(folder: Path) -> Status:
         open=left,
         seconds=counts.seconds,
         chunks={state.name.lower(): counts.chunks[state] for state in ChunkState},
+        posts_planned=counts.packed_chunks * len(prompt_groups(job_of(manifest.config).classes)),
+        posts_sent=sum(reasons.values()),
         posts=posts,
         posts_by_reason=reasons,
         failures=counts.failures,
@@ -74,11 +82,15 @@ def status_of(folder: Path) -> Status:
     )
 
 
+def next_command(folder: Path, command: str = "resume") -> str:
+    """What to type to go on with the run in a directory."""
+    return f"bulk-classify {command} {shlex.quote(str(folder))}"
+
+
 def _next_command(folder: Path, left: int, retryable: int) -> str | None:
-    name = shlex.quote(str(folder))
     if left:
-        return f"bulk-classify resume {name}"
-    return f"bulk-classify retry {name}" if retryable else None
+        return next_command(folder)
+    return next_command(folder, "retry") if retryable else None
 
 
 def in_words(status: Status) -> list[str]:
@@ -90,7 +102,7 @@ def in_words(status: Status) -> list[str]:
         f"run {status.run_id} in {status.directory}" + (" (running)" if status.running else ""),
         f"videos: {done:,} of {status.videos:,} answered, {status.failed:,} failed, {status.open:,} open",
         f"answers: {status.scored:,} scored, {status.no_match:,} without a match",
-        f"POSTs: {sum(status.posts_by_reason.values()):,} sent{reasons}"
+        f"POSTs: {status.posts_planned:,} planned, {status.posts_sent:,} sent{reasons}"
         + (f"; {unknown:,} of unknown fate" if unknown else ""),
     ]
     lines += [f"failed: {number:,} with {code}, see {FAILURES}" for code, number in status.failures.items()]

@@ -18,7 +18,7 @@ import aiohttp
 import anyio
 from yarl import URL
 
-from pipeline.errors import AnswerUnusable, CannotConnect, ConnectionLost, RequestFailed, TimedOut
+from pipeline.errors import AnswerCut, AnswerUnusable, CannotConnect, ConnectionLost, RequestFailed, TimedOut
 
 _JSON = {"Content-Type": "application/json"}
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -65,9 +65,10 @@ class Transport:
                 async with self._session.request(
                     method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=sent
                 ) as answer:
+                    sent.status = answer.status
                     return Response(answer.status, answer.headers, await self._read(answer))
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            failure = self._translated(error, was_sent=sent.headers)
+            failure = self._translated(error, sent)
         raise failure  # not above, or the foreign error, and with it the key, would hang on it as its context
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
@@ -85,22 +86,24 @@ class Transport:
             blocks.append(block)
         return b"".join(blocks)
 
-    def _translated(self, error: Exception, *, was_sent: bool) -> RequestFailed:
+    def _translated(self, error: Exception, sent: _Sent) -> RequestFailed:
         """Our error for a foreign one. Only its class is told, never its text or headers."""
         name = type(error).__name__
-        if not was_sent:
+        if not sent.headers:
             reason = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else None
             return CannotConnect(f"cannot connect to {self._base_url} ({reason or name})")
         if isinstance(error, TimeoutError):
             return TimedOut(f"no whole answer within {self._guard.timeout_seconds:g} s")
-        return ConnectionLost(f"the connection to {self._base_url} ended before the answer did ({name})")
+        lost = AnswerCut if 200 <= (sent.status or 0) < 300 else ConnectionLost
+        return lost(f"the connection to {self._base_url} ended before the answer did ({name})", http_status=sent.status)
 
 
 @dataclass(slots=True)
 class _Sent:
-    """Whether anything of a request has left, so that the platform may have executed it."""
+    """Whether anything of a request has left, so that the platform may have executed it, and the status that came."""
 
     headers: bool = False
+    status: int | None = None
 
 
 async def _mark_sent(_: object, context: SimpleNamespace, __: object) -> None:

@@ -1,8 +1,9 @@
 """What is held of one prompt group's answer for one chunk, and how the groups' answers become results. Pure.
 
 A walk is a POST and the pages behind it. It is complete when its last token is empty and as many distinct videos came
-as it announced itself (``total_results``); only then does silence about a video mean that nothing matched. A walk that
-was cut off, by a dead token or a kill, keeps what it has shown, and the next walk asks only for what is missing.
+as it announced itself (``total_results``); only then does silence about a video mean that nothing matched, and it is
+noted as an answer without classes. A walk that was cut off, by a dead token or a kill, keeps what it has shown, and the
+next walk asks only for what is missing.
 """
 
 from __future__ import annotations
@@ -17,57 +18,76 @@ from pipeline.chunks import HeldPage, HeldWalk
 from pipeline.errors import AnswerUnusable, Bisect, Repack, RequestFailed
 from pipeline.models import ClassScore, DetailedScores, Failure, Page, Result, VideoAnswer, normalized_scores
 
+_FAILURES = msgspec.json.Decoder(list[Failure])
+
 
 class GroupAnswer:
     """The answer of one prompt group for the videos of one chunk, as far as it has come.
 
-    ``seen`` holds the answers, ``failures`` the videos that cannot be answered any more. ``ended_short`` says that the
-    last walk ended with fewer videos than it announced: it owes the missing ones.
+    ``asked`` are the videos that the present walk was begun for, ``seen`` holds the answers, ``failures`` the videos
+    that cannot be answered any more. ``complete`` says that the present walk came to its end, ``ended_short`` that it
+    ended with fewer videos than it announced: what it was asked for and did not show is ``owing``.
     """
+
+    next_token: str | None
 
     def __init__(self, prompt_group: int, video_ids: Iterable[str], held: Sequence[HeldWalk] = ()) -> None:
         self.prompt_group = prompt_group
         self.video_ids = tuple(video_ids)
         self.seen: dict[str, VideoAnswer] = {}
         self.failures: dict[str, Failure] = {}
-        self.complete = False
-        self.ended_short = False
-        self.next_token: str | None = None
+        self.owing: set[str] = set()
         self.arrived_at = 0.0
         self.repeated: list[str] = []
-        self._asked = frozenset(self.video_ids)
         self._tokens: set[str] = set()
         self._in_walk = 0
         self._flaw = ""
+        self.begin_walk(self.video_ids)
         for walk in held:
             self._replay(walk)
 
     def _replay(self, walk: HeldWalk) -> None:
-        self.begin_walk()
+        if walk.failed:
+            for failure in _FAILURES.decode(walk.pages[0].body):
+                self.failures.setdefault(failure.video_id, failure)
+            self.next_token = None
+            return
+        self.begin_walk(self._without_answer(self.video_ids) if walk.asked is None else walk.asked)
         for page in walk.pages:
             self._take_entries(wire.decode_page(page.body))
             self.arrived_at = page.arrived_at
-        self.complete, self.ended_short = walk.complete, walk.ended_short
-        self.next_token = walk.next_token
-        if walk.given_up:
-            self.fail_missing(AnswerUnusable("its answer, which was billed, could not be used", http_status=200))
+        self.next_token, self.ended_short = walk.next_token, walk.ended_short
+        if walk.complete:
+            self.accept_silence()
+        elif walk.ended_short:
+            self.owing.update(self.owed)
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The videos that have neither an answer nor a failure yet, in the chunk's order."""
-        if self.complete:
-            return ()
-        return tuple(one for one in self.video_ids if one not in self.seen and one not in self.failures)
+        """The videos to ask for: no answer, no failure, and no walk that owes them. In the chunk's order."""
+        return tuple(one for one in self._without_answer(self.video_ids) if one not in self.owing)
+
+    @property
+    def owed(self) -> tuple[str, ...]:
+        """The videos that the present walk was begun for and has not shown."""
+        return self._without_answer(self.asked)
+
+    def _without_answer(self, video_ids: Iterable[str]) -> tuple[str, ...]:
+        return tuple(one for one in video_ids if one not in self.seen and one not in self.failures)
 
     @property
     def settled(self) -> bool:
         """Whether nothing more is to be asked."""
-        return self.complete or not self.missing
+        return not self.missing
 
-    def begin_walk(self) -> None:
-        """Forget the walk that is over; what it has shown stays."""
+    def begin_walk(self, asked: Sequence[str]) -> None:
+        """Forget the walk that is over, but for what it has shown, and begin one for some of the videos."""
+        self.asked = tuple(asked)
         self.next_token = None
-        self.ended_short = False
+        self.complete = self.ended_short = False
+        self.owing.difference_update(asked)
+        self._asked_all = len(asked) == len(self._without_answer(self.video_ids))
+        self._asked_now = frozenset(asked)
         self._tokens.clear()
         self._in_walk = 0
         self._flaw = ""
@@ -78,7 +98,7 @@ class GroupAnswer:
         aliens = self._take_entries(page)
         self.next_token = page.next_token
         if aliens:
-            raise AnswerUnusable(f"the answer has videos that were not asked for, such as {aliens[0]!r}")
+            raise AnswerUnusable(f"the answer has videos that were not asked for, such as {aliens[0][:100]!r}")
         if page.total_results is not None and self._in_walk > page.total_results:
             raise AnswerUnusable(f"{self._in_walk} videos came where {page.total_results} were announced")
         if page.next_token is None:
@@ -93,18 +113,18 @@ class GroupAnswer:
         aliens = []
         for answer in page.videos:
             video_id = answer.video_id
-            if video_id not in self._asked:
-                aliens.append(video_id)
-            elif video_id in self.seen or video_id in self.failures:
+            if video_id in self.seen or video_id in self.failures:
                 self.repeated.append(video_id)
+            elif video_id not in self._asked_now:
+                aliens.append(video_id)
             else:
                 self.seen[video_id] = answer
                 self._in_walk += 1
         for entry in page.unreadable:
-            if entry.video_id not in self._asked:
-                self._flaw = f"the answer has an entry that cannot be read: {entry.seen}"
-            elif entry.video_id in self.seen or entry.video_id in self.failures:
+            if entry.video_id in self.seen or entry.video_id in self.failures:
                 self.repeated.append(entry.video_id)
+            elif entry.video_id not in self._asked_now:
+                self._flaw = f"the answer has an entry that cannot be read: {entry.seen}"
             else:
                 error = AnswerUnusable(f"its answer cannot be read: {entry.seen}", http_status=200)
                 self.failures[entry.video_id] = failure_of(entry.video_id, error)
@@ -116,31 +136,50 @@ class GroupAnswer:
             raise AnswerUnusable(self._flaw)
         if page.total_results is None:
             raise AnswerUnusable("the answer does not say how many videos it has (total_results)")
-        self.complete = self._in_walk == page.total_results
-        self.ended_short = not self.complete
+        if self._in_walk == page.total_results:
+            self.accept_silence()
+        else:
+            self.ended_short = True
+            self.owing.update(self.owed)
 
-    def fail_missing(self, error: RequestFailed, *, retryable: bool | None = None) -> None:
-        """Give up on whatever has no answer; ``retryable`` is for callers who know better than the error."""
-        for video_id in self.missing:
-            failure = failure_of(video_id, error)
-            self.failures[video_id] = failure if retryable is None else replace(failure, retryable=retryable)
+    def forgive(self) -> None:
+        """Let nothing be owing any more: it is missing again."""
+        self.owing.clear()
+
+    def accept_silence(self) -> None:
+        """The present walk is at its end: whatever of it was not shown matched nothing."""
+        self.complete, self.ended_short = True, False
+        self.owing.difference_update(self.owed)
+        for video_id in self.owed:
+            self.seen[video_id] = VideoAnswer(video_id, ())
+
+    def fail_owed(self, error: RequestFailed, *, retryable: bool | None = None) -> HeldWalk:
+        """Give up on what the present walk owes; what the spool keeps of that.
+
+        ``retryable`` is for callers who know better than the error.
+        """
+        self.owing.difference_update(self.owed)
+        failures = [failure_of(video_id, error) for video_id in self.owed]
+        if retryable is not None:
+            failures = [replace(failure, retryable=retryable) for failure in failures]
+        self.failures |= {failure.video_id: failure for failure in failures}
+        page = HeldPage(msgspec.json.encode(failures), self.arrived_at)
+        return HeldWalk(self.prompt_group, (page,), failed=True)
 
     def newest(self, body: bytes) -> HeldWalk:
         """This walk as the spool keeps it, with its newest page."""
         page = HeldPage(body, self.arrived_at)
-        return HeldWalk(self.prompt_group, (page,), self.next_token, self.complete, self.ended_short)
-
-    def given_up(self, moment: float) -> HeldWalk:
-        """The mark, without an answer, that what is missing now was answered and cannot be used."""
-        return HeldWalk(self.prompt_group, (HeldPage(wire.encode_held([]), moment),), given_up=True)
+        asked = None if self._asked_all else self.asked
+        return HeldWalk(self.prompt_group, (page,), self.next_token, self.complete, self.ended_short, asked=asked)
 
     def inherited(self, video_ids: Collection[str]) -> HeldWalk | None:
         """What a child chunk of these videos takes over; None where nothing is held for it."""
-        if not self.seen and not self.complete and not self.ended_short:
-            return None
         answers = [wire.encode_answer(self.seen[one]) for one in video_ids if one in self.seen]
+        is_owing = not self.owing.isdisjoint(video_ids)
+        if not answers and not is_owing:
+            return None
         page = HeldPage(wire.encode_held(answers), self.arrived_at)
-        return HeldWalk(self.prompt_group, (page,), complete=self.complete, ended_short=self.ended_short)
+        return HeldWalk(self.prompt_group, (page,), ended_short=is_owing)
 
 
 def failure_of(video_id: str, error: RequestFailed) -> Failure:

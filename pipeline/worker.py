@@ -2,9 +2,10 @@
 
 For each prompt group the worker asks for the videos that it holds no answer for yet: with a POST, or from a page token
 that is held (only the platform can say that it is dead, for our clock may be wrong, and asking is free). So asking for
-the first time, and going on after a kill, after a dead token, or after a walk that owed videos, are one loop. Failures
-name their reaction. What concerns the request is met here (wait, send again, start the walk anew); what concerns the
-videos ends the chunk, with children that go on by themselves; what concerns the run stops it.
+the first time, and going on after a kill, after a dead token, or within a search for refused videos, are one loop.
+Failures name their reaction. What concerns the request is met here (wait, send again, start the walk anew), and so is a
+video that is refused. Videos that are too long together, or that a walk owed, go on in children of the chunk; what
+concerns the run stops it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from pipeline.client import Answer, Client
 from pipeline.errors import (
     AnswerUnusable,
     Bisect,
+    CannotConnect,
     Drained,
+    GatewayFailed,
     JobRefused,
     Overbooked,
     Overloaded,
+    RateLimited,
     Repack,
     RequestFailed,
     RequestRefused,
@@ -36,15 +40,17 @@ from pipeline.log import Log, utc
 from pipeline.models import Failure, Job, JobClass, Result
 from pipeline.pacing import Gate
 from pipeline.reaction import (
-    MAX_OVERLOADED_RESENDS,
     MAX_PAGE_RESENDS,
     MAX_RESTARTS,
     MAX_SHORTFALLS,
     Tries,
+    budget_of,
     may_be_the_videos,
+    page_resend_after,
     resend_after,
 )
 from pipeline.rows import Origin, RowStyle
+from pipeline.search import Search
 from pipeline.sink import Sink
 from pipeline.walk import GroupAnswer, failure_of, merged
 
@@ -142,8 +148,8 @@ class Worker:
                 for other in answers:
                     asked.failures.update(other.failures)  # nothing that comes now could help these videos
                 await self._complete(chunk, asked, is_last=asked is answers[-1])
-        except (Repack, Bisect) as refusal:
-            children = await self._split(chunk, answers, asked, refusal)
+        except Repack as refusal:
+            children = self._halved(chunk, answers, asked, refusal)
         except (Drained, StopRun):
             await self._sink.later(lambda ledger: ledger.move(chunk.number, ChunkState.PENDING))
             raise
@@ -153,40 +159,91 @@ class Worker:
 
     async def _complete(self, chunk: Chunk, answer: GroupAnswer, *, is_last: bool) -> None:
         """Walk until every video of the chunk has its answer from this prompt group, or a failure."""
+        search = Search()
         reason = chunk.reason if not answer.seen else "resend"
         restarts = 0
-        if answer.ended_short:  # inherited: this chunk is made of the videos that its parent's walk owed
-            answer.complete = not self.experience.totals_trusted
-            answer.ended_short = False
-        while not answer.settled and not answer.ended_short:
+        if answer.owing:  # inherited: this chunk is made of the videos that its parent's walk owed
+            answer.forgive()
+            if not self.experience.totals_trusted:
+                answer.begin_walk(answer.missing)
+                answer.accept_silence()
+        while not answer.settled:
+            if search.suspects and self.experience.bisect_posts >= self._max_bisect_posts:
+                await self._fail_suspects(chunk, answer, search, is_last=is_last)
+                continue
             begins = answer.next_token is None
             try:
                 if begins:
-                    answer.begin_walk()
-                    reply = await self._post(chunk, answer, reason)
+                    answer.begin_walk(search.next(answer.missing))
+                    reply = await self._post(chunk, answer, reason, search)
+                    search.answered(answer.asked)
                 else:
                     reply = await self._page(answer)
                 await self._take(chunk, answer, reply, begins=begins, is_last=is_last)
             except RestartWalk as error:
                 restarts += 1
                 reason = "expiry"
-                answer.begin_walk()
+                answer.next_token = None
                 self._log.event("walk_restarted", "warning", chunk=chunk.number, reason=str(error))
                 if restarts > MAX_RESTARTS:
-                    answer.fail_missing(error)
+                    await self._fail(chunk, answer, error, is_last=is_last)
+            except (Bisect, Overloaded, GatewayFailed) as refusal:
+                # What is refused with a status to the end, while others are answered, lies in one of these videos.
+                reason = "resend"
+                await self._search_on(chunk, answer, search, refusal, is_last=is_last)
             except (AnswerUnusable, ResendFree, ResendCounted) as error:
-                if may_be_the_videos(error) or (isinstance(error, Overloaded) and not self._gate.broken):
-                    # Or others are answered meanwhile: then too it is something among these videos.
-                    raise Bisect(str(error), code=error.code, http_status=error.http_status) from None
-                await self._give_up(chunk, answer, error, is_last=is_last)
+                await self._fail(chunk, answer, error, is_last=is_last)
 
-    async def _give_up(self, chunk: Chunk, answer: GroupAnswer, error: RequestFailed, *, is_last: bool) -> None:
-        """Fail what has no answer. What was billed for it is marked, so that no stop makes us pay for it again."""
-        self._log.event("answer_given_up", "warning", chunk=chunk.number, reason=str(error))
-        answer.fail_missing(error)
-        if isinstance(error, AnswerUnusable) and not is_last:
-            mark = answer.given_up(self._clock())
-            await self._sink.later(lambda ledger: ledger.spool(chunk.number, mark, begins=True))
+    async def _search_on(
+        self, chunk: Chunk, answer: GroupAnswer, search: Search, refusal: RequestFailed, *, is_last: bool
+    ) -> None:
+        """Narrow down which of the posted videos is refused; the one that stands alone fails, as the platform said it.
+
+        Raises ``JobRefused`` where it must be the job that is refused: a reason that says nothing known, twice, for
+        videos of which none is the same, in a prompt group that was never answered.
+        """
+        asked, group = answer.asked, answer.prompt_group
+        unknown = isinstance(refusal, RequestRefused) and group not in self.experience.proven_groups
+        if unknown:
+            self._doubt_the_job(group, refusal, frozenset(asked))
+        if search.answers_before is None:
+            search.answers_before = self._gate.answers
+        if len(asked) == 1:
+            search.found()
+            await self._fail(chunk, answer, refusal, is_last=is_last)
+        else:
+            self._log.event("search", chunk=chunk.number, videos=len(asked), reason=str(refusal))
+            search.refused(asked, refusal, other_half_next=unknown or self._gate.broken)
+
+    async def _fail_suspects(self, chunk: Chunk, answer: GroupAnswer, search: Search, *, is_last: bool) -> None:
+        """The budget for searching is spent: all of them fail, and can be taken again, for most are innocent."""
+        assert search.refusal is not None
+        answer.begin_walk(search.suspects)
+        search.found()
+        await self._fail(chunk, answer, search.refusal, is_last=is_last, retryable=True)
+
+    def _doubt_the_job(self, prompt_group: int, refusal: RequestFailed, asked: frozenset[str]) -> None:
+        message, refused_first = self.experience.refused.setdefault(prompt_group, (str(refusal), asked))
+        if message == str(refusal) and refused_first.isdisjoint(asked):
+            raise JobRefused(f"the platform refuses this job: {refusal}")
+        if refused_first.issuperset(asked):  # a half of it: the other half shares no video with this one
+            self.experience.refused[prompt_group] = (str(refusal), asked)
+
+    async def _fail(
+        self,
+        chunk: Chunk,
+        answer: GroupAnswer,
+        error: RequestFailed,
+        *,
+        is_last: bool,
+        retryable: bool | None = None,
+    ) -> None:
+        """Fail what the present walk owes, and keep that, so that no stop makes us pay for it again."""
+        self._log.event("answer_given_up", "warning", chunk=chunk.number, videos=len(answer.owed), reason=str(error))
+        failed = answer.fail_owed(error, retryable=retryable)
+        answer.next_token = None
+        if not (is_last and answer.settled):
+            await self._sink.later(lambda ledger: ledger.spool(chunk.number, failed, begins=True))
 
     async def _take(self, chunk: Chunk, answer: GroupAnswer, reply: Answer, *, begins: bool, is_last: bool) -> None:
         """Add a page to the answer, and spool it unless the chunk's commit is its first durable write."""
@@ -194,16 +251,15 @@ class Worker:
         try:
             answer.take(reply.page, self._clock())
         except AnswerUnusable:
-            if not is_last:
-                valid = answer.newest(reply.body)
-                await self._sink.later(lambda ledger: ledger.spool(chunk.number, valid, begins=begins))
+            valid = answer.newest(reply.body)
+            await self._sink.later(lambda ledger: ledger.spool(chunk.number, valid, begins=begins))
             raise
         if answer.repeated:
             self._log.event("videos_repeated", "warning", chunk=chunk.number, video_ids=answer.repeated[:20])
             answer.repeated.clear()
         if answer.ended_short or answer.complete:
             await self._judge(answer)
-        if not (is_last and (answer.settled or answer.ended_short)):
+        if not (is_last and answer.settled):
             held = answer.newest(reply.body)
             await self._sink.later(lambda ledger: ledger.spool(chunk.number, held, begins=begins))
 
@@ -225,7 +281,7 @@ class Worker:
             await self._sink.later(lambda ledger: ledger.remember(TOTALS, "not trusted"))
             self._log.event("totals_not_trusted", "warning", reason="total_results does not count videos here")
         if not known.totals_trusted:
-            answer.complete, answer.ended_short = True, False
+            answer.accept_silence()
 
     async def _check_score_source(self, reply: Answer) -> None:
         source = reply.page.score_source
@@ -241,122 +297,138 @@ class Worker:
 
     # --------------------------------------------------------------------------------------------------- requests
 
-    async def _post(self, chunk: Chunk, answer: GroupAnswer, reason: str) -> Answer:
-        """POST for whatever is missing, until an answer came. Raises what ends the attempts."""
-        request = self._question.request(answer.prompt_group, answer.missing)
-        # Parts of a chunk that was overloaded to its end get one send each, while others are answered.
-        tries = Tries(overloaded=MAX_OVERLOADED_RESENDS if chunk.reason == "bisect" else 0)
+    async def _post(self, chunk: Chunk, answer: GroupAnswer, reason: str, search: Search) -> Answer:
+        """POST for what the walk asks, until an answer came. Raises what ends the attempts."""
+        request = self._question.request(answer.prompt_group, answer.asked)
+        tries = _tries_left(chunk, answer.prompt_group, search)
         while True:
-            await self._gate.reserve()
-            post = await self._intend(chunk.number, answer.prompt_group, reason)
+            post = await self._intend(chunk.number, answer.prompt_group, "bisect" if search.suspects else reason)
             try:
-                async with self._gate.post_turn():
-                    reply = await self._client.classify(request)
-                    self._gate.answered(reply.quota)
-            except (Drained, Overbooked) as error:
-                self._gate.give_back()
-                await self._end_post(post, PostState.NOT_SENT, billed=False)
-                if isinstance(error, Drained):
-                    raise
-            except StopRun as error:
-                await self._record_failure(post, error.__cause__ or error)
-                raise
+                reply = await self._send(post, request)
             except RequestFailed as error:
-                await self._record_failure(post, error)
-                if may_be_the_videos(error) or not self._gate.broken:
+                is_counted = self._is_counted(error, len(answer.asked), search)
+                await self._record_failure(post, error, is_counted=is_counted)
+                if is_counted:
                     tries = tries.after(error)
                 if not isinstance(error, ResendFree | ResendCounted) or tries.used_up:
                     raise
+                if is_counted and search.suspects and _is_refusal(error):  # one send for each part
+                    raise
+                if not self._gate.broken:  # else all wait together, at the gate
+                    await self._gate.pause(resend_after(error, tries, jitter=self._jitter()))
                 reason = "resend"
-                await self._gate.pause(resend_after(error, tries, jitter=self._jitter()))
+            except Overbooked:
+                continue
             else:
                 self.experience.proven_groups.add(answer.prompt_group)
-                await self._end_post(post, PostState.ANSWERED, billed=True, http_status=200)
                 return reply
 
+    async def _send(self, post: int, request: wire.ClassifyRequest) -> Answer:
+        """Send one POST that was intended, and write down whether it left and was answered."""
+        try:
+            async with self._gate.post_turn():
+                reply = await self._client.classify(request)
+                self._gate.answered(reply.quota)
+        except (Drained, Overbooked):
+            self._gate.give_back()
+            await self._end_post(post, PostState.NOT_SENT, billed=False)
+            raise
+        except StopRun as error:
+            await self._record_failure(post, error.__cause__ or error, is_counted=True)
+            raise
+        await self._end_post(post, PostState.ANSWERED, billed=True, http_status=200)
+        return reply
+
+    def _is_counted(self, error: RequestFailed, videos: int, search: Search) -> bool:
+        """Whether a failure burns one of the chunk's attempts.
+
+        While nothing but failures comes, only what may lie in the videos does, and what comes within a search. And then
+        no video fails alone before something else was answered since the search began: it may still be the platform.
+        """
+        if not self._gate.broken:
+            return True
+        if search.answers_before is None:
+            return videos > 1 and may_be_the_videos(error)
+        return videos > 1 or self._gate.answers > search.answers_before
+
     async def _intend(self, chunk: int, prompt_group: int, reason: str) -> int:
-        """Make it durable that a POST is about to leave; its number."""
-        moment, window = self._clock(), self._gate.window
+        """Reserve a place for a POST, and make it durable that it is about to leave; its number."""
         self.experience.bisect_posts += reason == "bisect"
+        await self._gate.reserve()
+        moment, window = self._clock(), self._gate.window
         return await self._sink.record(
             lambda ledger: ledger.intend_post(chunk, prompt_group, reason, intended_at=moment, window=window)
         )
 
     async def _end_post(
-        self, post: int, state: PostState, *, billed: bool | None, http_status: int | None = None
+        self,
+        post: int,
+        state: PostState,
+        *,
+        billed: bool | None,
+        http_status: int | None = None,
+        burnt: str | None = None,
     ) -> None:
         window = self._gate.window
         await self._sink.later(
-            lambda ledger: ledger.end_post(post, state, billed=billed, http_status=http_status, window=window)
+            lambda ledger: ledger.end_post(
+                post, state, billed=billed, http_status=http_status, burnt=burnt, window=window
+            )
         )
 
-    async def _record_failure(self, post: int, error: BaseException) -> None:
+    async def _record_failure(self, post: int, error: BaseException, *, is_counted: bool) -> None:
         """Write down what a failed POST may have cost."""
         code = error.code if isinstance(error, RequestFailed) else type(error).__name__
         status = error.http_status if isinstance(error, RequestFailed) else None
+        burnt = budget_of(error) if is_counted and isinstance(error, RequestFailed) else None
         self._log.event("post_failed", "warning", post=post, code=code, reason=str(error))
-        if isinstance(error, ResendCounted):
-            await self._end_post(post, PostState.UNKNOWN, billed=None, http_status=status)
+        if isinstance(error, CannotConnect):
+            await self._end_post(post, PostState.NOT_SENT, billed=False)
+        elif isinstance(error, ResendCounted):
+            await self._end_post(post, PostState.UNKNOWN, billed=None, http_status=status, burnt=burnt)
         elif isinstance(error, AnswerUnusable):
             await self._end_post(post, PostState.ANSWERED, billed=True, http_status=status)
         else:
-            await self._end_post(post, PostState.REFUSED, billed=False, http_status=status)
+            await self._end_post(post, PostState.REFUSED, billed=False, http_status=status, burnt=burnt)
 
     async def _page(self, answer: GroupAnswer) -> Answer:
         """GET the next page of a walk. Raises ``RestartWalk`` where that does not succeed."""
-        tries = 0
+        tries = waits = 0
         while True:
             await self._gate.page_turn()
             try:
                 return await self._client.page(answer.next_token or "")
             except (ResendFree, ResendCounted) as error:
-                tries += 1
+                waits += 1
+                # A 429 is no fault of the walk's; if nothing else ends it, the token's end does.
+                is_refused = isinstance(error, RateLimited)
+                tries += not is_refused
                 if tries > MAX_PAGE_RESENDS:
                     raise RestartWalk(f"a page did not come: {error}", code=error.code) from None
-                wait = max(error.retry_after_seconds or 0.0, self._jitter() * 2.0 ** (tries - 1))
-                await self._gate.pause(wait)
+                await self._gate.pause(page_resend_after(error, waits, jitter=1.0 if is_refused else self._jitter()))
 
     # -------------------------------------------------------------------------------------------------- the chunk
 
-    async def _split(
-        self, chunk: Chunk, answers: Sequence[GroupAnswer], refused: GroupAnswer, refusal: Repack | Bisect
+    def _halved(
+        self, chunk: Chunk, answers: Sequence[GroupAnswer], refused: GroupAnswer, refusal: Repack
     ) -> tuple[Child, ...]:
-        """Two halves of a chunk that the platform refuses as it is; of one video, or where the budget for searching is
-        spent, none: then the refused videos fail.
-
-        Raises ``JobRefused`` where it must be the job that is refused: a reason that says nothing known, twice, for
-        two chunks that share no video, in a prompt group that was never answered.
-        """
-        group, video_ids = refused.prompt_group, refused.missing
-        if isinstance(refusal, RequestRefused) and group not in self.experience.proven_groups:
-            message, refused_first = self.experience.refused.setdefault(group, (str(refusal), frozenset(video_ids)))
-            if message == str(refusal) and refused_first.isdisjoint(video_ids):
-                await self._sink.later(lambda ledger: ledger.move(chunk.number, ChunkState.PENDING))
-                raise JobRefused(f"the platform refuses this job: {refusal}")
-            if refused_first.issuperset(video_ids):  # a half of it: the other half shares no video with this one
-                self.experience.refused[group] = (str(refusal), frozenset(video_ids))
-        reason = "repack" if isinstance(refusal, Repack) else "bisect"
-        ends_here = len(video_ids) == 1 or (
-            reason == "bisect" and self.experience.bisect_posts >= self._max_bisect_posts
-        )
-        if ends_here:
-            # Of several, where the budget for searching is spent, most are innocent.
-            refused.fail_missing(refusal, retryable=len(video_ids) > 1)
+        """Two halves of what the platform finds too long together, and the rest; one that is too long alone fails."""
+        asked = refused.asked
+        self._log.event("chunk_split", chunk=chunk.number, videos=len(asked), reason=str(refusal))
+        if len(asked) == 1:
+            refused.fail_owed(refusal)
         open_ids = _open_ids(answers)
-        self._log.event("chunk_split", chunk=chunk.number, videos=len(open_ids), reason=str(refusal))
-        if ends_here:
-            return _children([open_ids], answers, reason)
-        suspects = [one for one in open_ids if one in video_ids]
-        half = len(suspects) // 2
-        others = [one for one in open_ids if one not in video_ids]
-        return _children([suspects[:half], suspects[half:], others], answers, reason)
+        too_long = [one for one in open_ids if one in asked]
+        half = len(too_long) // 2
+        others = [one for one in open_ids if one not in asked]
+        return _children([too_long[:half], too_long[half:], others], answers, "repack")
 
     async def _settle(self, chunk: Chunk, answers: Sequence[GroupAnswer], children: tuple[Child, ...]) -> Settlement:
         """Merge what came, and commit it."""
         owed = {video_id for child in children for video_id in child.video_ids}
         failures = [failure for answer in answers for failure in answer.failures.values()]
         if not children:
-            short = [one for one in _open_ids(answers) if any(one in answer.missing for answer in answers)]
+            short = [one for one in _open_ids(answers) if any(one in answer.owing for answer in answers)]
             if short and chunk.shortfalls < MAX_SHORTFALLS:
                 children = _children([short], answers, "incomplete", chunk.shortfalls + 1)
             else:
@@ -386,6 +458,19 @@ class Worker:
         if strange:
             self._log.event("classes_not_asked_for", "warning", classes=sorted(strange))
         return results
+
+
+def _tries_left(chunk: Chunk, prompt_group: int, search: Search) -> Tries:
+    """The attempts for one request, less what is burnt of them: that was for the whole, not for a part."""
+    if search.suspects:
+        return Tries()
+    burnt = {kind: number for (group, kind), number in chunk.burnt.items() if group == prompt_group}
+    return Tries(**burnt).with_one_left()
+
+
+def _is_refusal(error: RequestFailed) -> bool:
+    """Whether a failure is the platform's own answer, and no accident on the way."""
+    return isinstance(error, Bisect | Overloaded | GatewayFailed)
 
 
 def _open_ids(answers: Sequence[GroupAnswer]) -> list[str]:

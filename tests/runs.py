@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +21,7 @@ import anyio
 from anyio.abc import Process
 
 from pipeline.config import ApiKey, load
+from pipeline.pacing import Timer
 from pipeline.progress import Console
 from pipeline.rows import CLIPS, FAILURES, SCORES, VIDEOS
 from pipeline.run import Order, Outcome, run
@@ -46,10 +49,43 @@ def library(count: int, seconds: float = 600.5, *, first: int = 0) -> dict[str, 
     return {f"video{number:04}": seconds for number in range(first, first + count)}
 
 
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def working_strace() -> str | None:
+    """Where strace is; None where there is none (it is for Linux), or where it may not look at processes."""
+    found = shutil.which("strace")
+    if found is None or subprocess.run([found, "-o", os.devnull, "true"], check=False, capture_output=True).returncode:
+        return None
+    return found
+
+
 def faults(*places: tuple[str, int, Fault]) -> Callable[[RequestSeen], Fault | None]:
     """Faults for single requests, each by its kind and number."""
     chosen = {(kind, number): fault for kind, number, fault in places}
     return lambda seen: chosen.get((seen.kind, seen.number))
+
+
+class MovedClock:
+    """Seconds since the epoch, which pass only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        due = self.now + seconds
+        await anyio.lowlevel.checkpoint()
+        self.now = max(self.now, due)
+
+    @property
+    def timer(self) -> Timer:
+        return Timer(self, self.sleep)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ OF_PAGES: list[tuple[int, bytes | object, type[PipelineError]]] = [
     (400, said("parameter_invalid", "The page token is expired or invalid."), RestartWalk),
     (404, said("resource_not_exist"), RestartWalk),
     (404, b"", RestartWalk),
-    (410, b"", RestartWalk),
+    (410, b"", EndpointGone),
     (422, b"", RestartWalk),
 ]
 

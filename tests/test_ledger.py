@@ -190,7 +190,7 @@ def test_posts_are_counted_by_reason_and_fate(ledger: Ledger) -> None:
         ("first", PostState.INTENDED): 1,
         ("bisect", PostState.INTENDED): 1,
     }
-    assert ledger.posts_sent() == 5, "whatever was not surely held back counts"
+    assert ledger.posts_spent() == 5, "whatever was not surely held back counts"
     assert ledger.window() == window
 
 
@@ -200,7 +200,7 @@ def test_no_post_leaves_for_a_chunk_that_has_ended(ledger: Ledger) -> None:
         ledger.settle(Settlement(1, scored=("a",)), [])
     with pytest.raises(ValueError, match="cannot go from"), ledger.atomic():
         ledger.intend_post(1, 0, "first", intended_at=1.0, window=Window(9, 9.0))
-    assert (ledger.posts_sent(), ledger.window()) == (0, None)
+    assert (ledger.posts_spent(), ledger.window()) == (0, None)
 
 
 def test_recovery_makes_chunks_pending_and_open_intents_unknown(ledger: Ledger) -> None:
@@ -328,7 +328,7 @@ def test_an_empty_ledger_has_nothing_and_no_contradictions(ledger: Ledger) -> No
     assert counts.videos == dict.fromkeys(VideoState, 0)
     assert counts.chunks == dict.fromkeys(ChunkState, 0)
     assert (counts.posts, counts.failures, counts.seconds, counts.unknown_durations) == ({}, {}, 0, 0)
-    assert (ledger.contradictions(), ledger.window(), ledger.posts_sent()) == ([], None, 0)
+    assert (ledger.contradictions(), ledger.window(), ledger.posts_spent()) == ([], None, 0)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import Drained, Overbooked, PlatformDown, QuotaReached
+from pipeline.errors import Drained, Overbooked, Overloaded, PlatformDown, QuotaReached
 from pipeline.pacing import Gate, Pace, Quota, Window, quota_of, retry_after_seconds
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
@@ -121,7 +121,7 @@ class Clock:
 
 
 def gate(clock: Callable[[], float] = lambda: NOW, window: Window | None = None, sent: int = 0, **pace: Any) -> Gate:
-    return Gate(Pace(**pace), window=window, posts_sent=sent, clock=clock)
+    return Gate(Pace(**pace), window=window, posts_spent=sent, clock=clock)
 
 
 async def post(through: Gate, quota: Quota | None = None) -> None:
@@ -188,10 +188,10 @@ async def test_a_refused_post_proves_nothing_so_the_next_goes_alone_too() -> Non
 async def test_each_reserved_post_counts_in_the_window_until_it_is_given_back() -> None:
     one = gate(posts_per_window=2)
     await one.reserve()
-    assert (one.window, one.posts_sent) == (Window(1, NOW + DAY), 1)
+    assert (one.window, one.posts_spent) == (Window(1, NOW + DAY), 1)
     await one.reserve()
     one.give_back()
-    assert (one.window, one.posts_sent) == (Window(1, NOW + DAY), 1)
+    assert (one.window, one.posts_spent) == (Window(1, NOW + DAY), 1)
 
 
 async def test_a_used_up_window_stops_the_run_where_the_pace_says_so() -> None:
@@ -473,10 +473,9 @@ async def test_a_platform_that_answers_nothing_for_long_enough_is_down() -> None
     one = gate(give_up_after_seconds=-1.0)
     for _ in range(4):
         one.failed()
-    with pytest.raises(
-        PlatformDown, match=r"^the platform has answered nothing for 0 s \(5 requests in a row failed\)$"
-    ):
-        one.failed()
+    said = r"^the platform has answered nothing for 0 s \(5 requests in a row failed\); the last: HTTP 503$"
+    with pytest.raises(PlatformDown, match=said):
+        one.failed(cause=Overloaded("HTTP 503"))
 
 
 async def test_a_platform_that_is_down_for_a_week_is_probed_all_the_while() -> None:
@@ -500,3 +499,10 @@ async def test_an_answer_between_begins_the_row_of_unknown_posts_anew() -> None:
     for _ in range(10):
         one.failed(perhaps_billed=True)
         one.answered(None)
+
+
+@pytest.mark.parametrize("reset", ["4102444800", "9999999999", "99999999999999", "5000000"])
+def test_no_window_ends_later_than_a_day_from_now(reset: str) -> None:
+    headers = {"X-Ratelimit-Limit": "20", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": reset}
+    quota = quota_of(headers, NOW)
+    assert quota is None or quota.resets_at <= NOW + 86_400

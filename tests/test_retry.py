@@ -19,7 +19,7 @@ UNKNOWN = {"nowhere1": 30.5, "nowhere2": 30.5}
 
 @dataclass
 class Platform:
-    """A server that, while it owes, leaves a video out wherever the last of the library is asked for."""
+    """A server that, while it owes, leaves a video out wherever a certain one is asked for."""
 
     desk: Desk
     server: ContractServer
@@ -34,7 +34,8 @@ async def platform(tmp_path: Path) -> AsyncIterator[Platform]:
     """A run that ended with failures: two ids that nobody knows, and videos that were never shown."""
 
     def fault(seen: RequestSeen) -> Fault | None:
-        return MissingVideos(1) if one.owes and seen.kind == "post" and "video0011" in seen.video_ids else None
+        is_owed = "video0007" in seen.video_ids
+        return MissingVideos(1) if one.owes and seen.kind == "post" and is_owed else None
 
     async with ContractServer(VIDEOS, key=KEY, faults=fault) as server:
         one = Platform(Desk(tmp_path), server)

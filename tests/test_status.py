@@ -56,6 +56,8 @@ def test_a_run_half_way(tmp_path: Path) -> None:
         open=2,
         seconds=60.5,
         chunks={"pending": 1, "in_flight": 1, "done": 2, "replaced": 0},
+        posts_planned=4,
+        posts_sent=2,
         posts={"intended": 0, "answered": 1, "refused": 0, "unknown": 1, "not_sent": 1},
         posts_by_reason={"first": 1, "resend": 1},
         failures={"video_refused": 1},
@@ -70,7 +72,7 @@ def test_a_run_half_way_for_people(tmp_path: Path) -> None:
         f"run {RUN_ID} in {tmp_path}",
         "videos: 4 of 7 answered, 1 failed, 2 open",
         "answers: 2 scored, 2 without a match",
-        "POSTs: 2 sent, 1 first, 1 resend; 1 of unknown fate",
+        "POSTs: 4 planned, 2 sent, 1 first, 1 resend; 1 of unknown fate",
         f"failed: 1 with video_refused, see {FAILURES}",
         *(f"{name}: {size:,} bytes" for name, size in sizes(tmp_path).items()),
         f"next: bulk-classify resume {tmp_path}",
@@ -99,7 +101,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert (status.videos, status.scored, status.no_match, status.failed, status.open) == (6, 4, 1, 1, 0)
     assert status.chunks == {"pending": 0, "in_flight": 0, "done": 3, "replaced": 1}
     assert (status.next_command, status.posts_by_reason) == (f"bulk-classify retry {tmp_path}", {})
-    assert in_words(status)[3] == "POSTs: 0 sent"
+    assert in_words(status)[3] == "POSTs: 3 planned, 0 sent"
 
 
 def test_a_run_that_has_taken_in_nothing_yet(tmp_path: Path) -> None:

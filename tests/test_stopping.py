@@ -17,7 +17,7 @@ from pipeline.stopping import Stop
 
 
 def gate() -> Gate:
-    return Gate(Pace(), window=None, posts_sent=0, clock=lambda: 0.0)
+    return Gate(Pace(), window=None, posts_spent=0, clock=lambda: 0.0)
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import AnswerUnusable, CannotConnect, ConnectionLost, RequestFailed, TimedOut
+from pipeline.errors import AnswerCut, AnswerUnusable, CannotConnect, ConnectionLost, RequestFailed, TimedOut
 from pipeline.transport import Guard, Response, Transport, open_transport
+from tests.runs import free_port
 
 KEY = "sesame-4711-never-to-be-seen"
 HEADERS = {"x-api-key": KEY, "User-Agent": "bulk-classify/test"}
@@ -128,12 +129,6 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 def whole(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 async def hold(listener_reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -308,9 +303,14 @@ async def test_a_reset_after_the_headers_may_have_been_billed() -> None:
         listening(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", then=reset) as server,
         sending(server.url) as transport,
     ):
-        assert type(await failure(transport)) is ConnectionLost
+        assert type(await failure(transport)) is AnswerCut
 
 
+CUT = {
+    "a cut body": b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{}",
+    "a cut chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}",
+    "no gzip": whole(b"this is no gzip", "Content-Encoding: gzip"),
+}
 MALFORMED = {
     "nothing": b"",
     "no http": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
@@ -322,19 +322,16 @@ MALFORMED = {
     "a NUL in a header": b"HTTP/1.1 200 OK\r\nX: a\x00b\r\nContent-Length: 0\r\n\r\n",
     "a header without a name": b"HTTP/1.1 200 OK\r\n: x\r\n\r\n",
     "a length in letters": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
-    "a cut body": b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{}",
-    "a cut chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}",
     "a chunk without a size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
-    "no gzip": whole(b"this is no gzip", "Content-Encoding: gzip"),
     "a header repeats the request's": b"HTTP/1.1 200 OK\r\nX: " + KEY.encode() + b"\r\nContent-Length: zz\r\n\r\n",
 }
 
 
-@pytest.mark.parametrize("says", MALFORMED.values(), ids=MALFORMED.keys())
+@pytest.mark.parametrize("says", (MALFORMED | CUT).values(), ids=(MALFORMED | CUT).keys())
 async def test_whatever_is_no_answer_is_an_error_of_ours_that_hides_the_key(says: bytes) -> None:
     async with listening(says) as server, sending(server.url, timeout_seconds=60) as transport:
         error = await failure(transport)
-    assert type(error) is ConnectionLost
+    assert type(error) is (AnswerCut if says in CUT.values() else ConnectionLost)
     assert str(error).startswith(f"the connection to {server.url} ended before the answer did (")
 
 

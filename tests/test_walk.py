@@ -37,6 +37,11 @@ def body_of(one: Page) -> bytes:
 # ------------------------------------------------------------------------------------------------- when it is complete
 
 
+def shown(group: GroupAnswer) -> list[str]:
+    """The videos that came with classes."""
+    return sorted(video_id for video_id, answer in group.seen.items() if answer.classes)
+
+
 def test_a_walk_is_complete_when_as_many_videos_came_as_it_announced() -> None:
     group = GroupAnswer(0, ASKED)
     assert (group.missing, group.settled) == (ASKED, False)
@@ -48,19 +53,19 @@ def test_a_walk_is_complete_when_as_many_videos_came_as_it_announced() -> None:
     group.take(page("a", total=2), 6.0)
     assert (group.complete, group.settled, group.ended_short, group.missing) == (True, True, False, ())
     assert (group.next_token, group.arrived_at) == (None, 6.0)
-    assert group.seen == {"c": answer("c"), "a": answer("a")}
+    assert group.seen == {"c": answer("c"), "a": answer("a"), "b": VideoAnswer("b", ()), "d": VideoAnswer("d", ())}
 
 
 def test_an_empty_walk_is_complete_and_says_that_nothing_matched() -> None:
     group = GroupAnswer(0, ASKED)
     group.take(page(total=0), 1.0)
-    assert (group.complete, group.missing, group.seen, group.failures) == (True, (), {}, {})
+    assert (group.complete, group.missing, shown(group), group.failures) == (True, (), [], {})
 
 
 def test_a_walk_that_ends_with_fewer_videos_than_announced_owes_the_rest() -> None:
     group = GroupAnswer(0, ASKED)
     group.take(page("b", total=3), 1.0)
-    assert (group.complete, group.ended_short, group.settled, group.missing) == (False, True, False, ("a", "c", "d"))
+    assert (group.complete, group.ended_short, group.owing, group.missing) == (False, True, {"a", "c", "d"}, ())
 
 
 def test_every_video_seen_is_settled_whatever_was_announced() -> None:
@@ -79,10 +84,10 @@ def test_a_walk_that_does_not_announce_its_videos_keeps_them_and_cannot_be_compl
 def test_after_a_restart_only_the_new_walks_videos_count_towards_its_announcement() -> None:
     group = GroupAnswer(0, ASKED)
     group.take(page("a", "b", total=3, token="t1"), 1.0)
-    group.begin_walk()
+    group.begin_walk(group.missing)
     assert (group.next_token, group.missing) == (None, ("c", "d"))
     group.take(page("d", total=1), 2.0)
-    assert (group.complete, sorted(group.seen)) == (True, ["a", "b", "d"])
+    assert (group.complete, shown(group)) == (True, ["a", "b", "d"])
 
 
 # ---------------------------------------------------------------------------------------------------- contradictions
@@ -106,7 +111,8 @@ def test_a_video_on_two_pages_counts_once_the_first_time() -> None:
 def test_a_repeated_video_does_not_stand_for_one_that_is_missing() -> None:
     group = GroupAnswer(0, ASKED)
     group.take(page("a", "a", total=2), 1.0)
-    assert (group.complete, group.ended_short, group.missing) == (False, True, ("b", "c", "d"))
+    assert (group.complete, group.ended_short, group.missing) == (False, True, ())
+    assert group.owing == {"b", "c", "d"}
 
 
 def test_pages_that_go_round_in_a_circle_end_the_walk() -> None:
@@ -121,7 +127,7 @@ def test_pages_that_go_round_in_a_circle_end_the_walk() -> None:
 def test_a_new_walk_may_use_the_tokens_of_an_earlier_one() -> None:
     group = GroupAnswer(0, ASKED)
     group.take(page("a", total=4, token="t1"), 1.0)
-    group.begin_walk()
+    group.begin_walk(group.missing)
     group.take(page("b", total=3, token="t1"), 1.0)
     assert group.next_token == "t1"
 
@@ -182,15 +188,17 @@ def test_a_video_whose_entries_cannot_all_be_read_does_not_stand_for_a_missing_o
     with contextlib.suppress(AnswerUnusable):  # it may end the walk or not, but never makes it complete
         group.take(second, 1.0)
     assert not group.complete
-    assert group.missing == ("b", "c", "d")
+    assert set(group.owed) == {"b", "c", "d"}
 
 
 def test_giving_up_fails_what_is_missing_and_keeps_the_rest() -> None:
     group = GroupAnswer(0, ASKED)
     group.take(page("b", total=4, unreadable=["c"], token="t1"), 1.0)
-    group.fail_missing(GatewayFailed("a proxy lost it", http_status=502))
+    failed = group.fail_owed(GatewayFailed("a proxy lost it", http_status=502))
     assert (sorted(group.seen), sorted(group.failures), group.settled) == (["b"], ["a", "c", "d"], True)
     assert group.failures["a"] == Failure("a", "gateway_failed", "a proxy lost it", 502, retryable=True)
+    again = GroupAnswer(0, ASKED, [failed])
+    assert (again.failures, again.missing) == ({one: group.failures[one] for one in ("a", "d")}, ("b", "c"))
 
 
 def test_what_was_paid_for_is_not_worth_asking_again() -> None:
@@ -214,7 +222,7 @@ def test_of_several_held_walks_the_last_one_counts_and_all_that_was_seen() -> No
     first = HeldWalk(0, (HeldPage(body_of(page("a", "b", total=4, token="t1")), 1.0),), "t1")
     second = HeldWalk(0, (HeldPage(body_of(page("c", total=1)), 2.0),), complete=True)
     group = GroupAnswer(0, ASKED, [first, second])
-    assert (group.complete, sorted(group.seen), group.missing) == (True, ["a", "b", "c"], ())
+    assert (group.complete, shown(group), group.missing) == (True, ["a", "b", "c"], ())
 
 
 def test_a_flaw_on_a_held_page_is_not_forgotten() -> None:
@@ -232,18 +240,45 @@ def test_the_newest_page_is_held_with_how_its_walk_stands() -> None:
     assert group.newest(b"end") == HeldWalk(3, (HeldPage(b"end", 5.5),), complete=True)
 
 
-@pytest.mark.parametrize(("total", "complete", "ended_short"), [(2, True, False), (3, False, True)])
-def test_a_child_inherits_its_part_of_the_answer(total: int, complete: bool, ended_short: bool) -> None:
+def test_a_child_inherits_its_part_of_a_whole_answer_and_the_silence_in_it() -> None:
     parent = GroupAnswer(2, ASKED)
-    parent.take(page("a", "c", total=total), 4.5)
+    parent.take(page("a", "c", total=2), 4.5)
     inherited = parent.inherited(("c", "d"))
     assert inherited is not None
-    assert inherited == HeldWalk(2, inherited.pages, None, complete, ended_short)
+    assert inherited == HeldWalk(2, inherited.pages)
 
+    child = GroupAnswer(2, ("c", "d", "new"), [inherited])
+    assert child.seen == {"c": answer("c"), "d": VideoAnswer("d", ())}
+    assert (child.complete, child.ended_short, child.arrived_at, child.missing) == (False, False, 4.5, ("new",))
+
+
+def test_a_child_inherits_what_a_walk_showed_that_owed_videos() -> None:
+    parent = GroupAnswer(2, ASKED)
+    parent.take(page("a", "c", total=3), 4.5)
+    inherited = parent.inherited(("c", "d"))
+    assert inherited is not None
     child = GroupAnswer(2, ("c", "d"), [inherited])
-    assert child.seen == {"c": answer("c")}
-    assert (child.complete, child.ended_short, child.arrived_at) == (complete, ended_short, 4.5)
-    assert child.missing == (() if complete else ("d",))
+    assert (child.seen, child.owing, child.missing) == ({"c": answer("c")}, {"d"}, ())
+    child.forgive()
+    assert child.missing == ("d",)
+
+
+def test_a_walk_for_some_of_the_videos_says_nothing_of_the_others() -> None:
+    group = GroupAnswer(0, ASKED)
+    group.begin_walk(("a", "b"))
+    group.take(page("b", total=1), 4.5)
+    held = group.newest(body_of(page("b", total=1)))
+    assert held.asked == ("a", "b")
+    for one in (group, GroupAnswer(0, ASKED, [held])):
+        assert (one.seen, one.missing) == ({"a": VideoAnswer("a", ()), "b": answer("b")}, ("c", "d"))
+
+
+def test_a_video_of_the_chunk_that_this_walk_did_not_ask_for_is_not_its_answer() -> None:
+    group = GroupAnswer(0, ASKED)
+    group.begin_walk(("a", "b"))
+    with pytest.raises(AnswerUnusable, match="not asked for, such as 'c'"):
+        group.take(page("b", "c", total=2), 4.5)
+    assert group.missing == ("a", "c", "d")
 
 
 def test_where_nothing_is_held_nothing_is_inherited() -> None:
@@ -276,7 +311,7 @@ def test_any_split_into_pages_restarts_and_kills_shows_the_same(
     number = 0
     for at, parts in enumerate(split):
         left = sum(len(part) for later in split[at:] for part in later)
-        group.begin_walk()
+        group.begin_walk(group.missing)
         for place, part in enumerate(parts):
             ends = at == len(split) - 1 and place == len(parts) - 1
             one = page(*part, total=left, token=None if ends else f"t{number}")
@@ -287,7 +322,7 @@ def test_any_split_into_pages_restarts_and_kills_shows_the_same(
             if kills[number]:
                 group = GroupAnswer(0, ASKED, spool)
             number += 1
-    assert (sorted(group.seen), group.complete, group.ended_short) == (matching, True, False)
+    assert (shown(group), group.complete, group.ended_short) == (matching, True, False)
     assert (group.missing, group.failures, group.repeated) == ((), {}, [])
 
 

@@ -9,7 +9,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -35,11 +34,6 @@ from tests.servers.contract import (
     Status,
     WrongShape,
 )
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
 
 
 @asynccontextmanager
@@ -352,14 +346,14 @@ async def test_the_search_for_refused_videos_has_a_budget(desk: Desk) -> None:
 
 
 async def test_a_video_that_one_of_several_groups_refuses_keeps_the_others_answers(desk: Desk) -> None:
-    """What the first group has answered is inherited by the halves, and not posted again."""
+    """The search goes on within the one group that was refused: the others are asked once."""
     videos = library(8)
     refusal = Status(400, b'{"code": "video_broken", "message": "A video is broken."}')
     async with platform(desk, videos, ("post", 2, refusal), job__classes=MANY_CLASSES, limits__concurrency=1) as server:
         assert (await desk.run()).exit_code == 0
         desk.check(server, videos, MANY_CLASSES)
     assert server.reposts == 0
-    assert len(server.posts) == 1 + 1 + 2 * 13
+    assert len(server.posts) == 1 + 1 + 4 + 12  # Eight refused together, then 4, 2, 1 and 1 answered.
 
 
 # ------------------------------------------------------------------------------- what holds while one POST goes alone
@@ -510,4 +504,4 @@ async def test_an_id_that_breaks_the_platform_is_found_in_the_last_chunk_too(des
         desk.write_config(server.url)
         assert (await desk.run()).exit_code == 3
     assert desk.failures() == {"video0003": "internal_error"}
-    assert len(server.posts) == 6 + 2 + 2
+    assert len(server.posts) == 6 + 3  # All four to the end, then 2, 1, and the one that is left.

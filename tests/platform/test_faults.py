@@ -694,7 +694,7 @@ async def test_a_run_answers_every_video_under_a_mix_of_harmless_faults(tmp_path
         Slow(at=frozenset({50, 150}), bytes_per_second=100_000),
         TokenExpired(share=0.01, kind="page"),
         DuplicateVideo(share=0.01, kind="page"),
-        MissingVideos(at=frozenset({9, 19}), kind="page"),
+        MissingVideos(at=frozenset({200, 400}), kind="page"),
     )
     desk = Desk(tmp_path)
     desk.write_ids({one.video_id: one.duration_seconds for one in videos})

@@ -399,8 +399,10 @@ class ContractServer:
         user_agent: str = "bulk-classify/",
         clock: Callable[[], float] = time.time,
         log: TextIO | None = None,
+        port: int = 0,
     ) -> None:
         self.url = ""
+        self._port = port
         self.posts: list[Served] = []
         self.pages: list[Served] = []
         self.refused = 0
@@ -435,7 +437,7 @@ class ContractServer:
 
     async def __aenter__(self) -> ContractServer:
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1.2"
         return self
 
