@@ -1,54 +1,14 @@
-"""The command as its users meet it: a real process, its exit code, what it says, and what a signal leaves behind."""
+"""The command as its users meet it: a real process, its exit code, and what it says."""
 
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
-import anyio
-import pytest
-from anyio.abc import Process
-
-from pipeline.rows import FAILURES, VIDEOS
-from pipeline.rundir import held
+from pipeline.rows import VIDEOS
 from tests.runs import CLASSES, KEY, ROOT, Desk, library
-from tests.servers.contract import ContractServer, Delay, Fault, RequestSeen, Status
-
-LONG = 30.0
-"""Seconds of a delay that nobody waits for to its end: by then the client is stopped or killed."""
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
-class Moment:
-    """Delays one kind of request from a number on, and tells when that one has come."""
-
-    def __init__(self, kind: str, number: int, seconds: float = LONG) -> None:
-        self.come = anyio.Event()
-        self.over = False
-        self._kind, self._number, self._seconds = kind, number, seconds
-
-    async def arrives(self) -> None:
-        with anyio.fail_after(120):
-            await self.come.wait()
-
-    def __call__(self, seen: RequestSeen) -> Fault | None:
-        if self.over or seen.kind != self._kind or seen.number < self._number:
-            return None
-        self.come.set()
-        return Delay(self._seconds)
-
-
-async def ended(process: Process) -> int:
-    with anyio.fail_after(120):
-        return await process.wait()
-
+from tests.servers.contract import ContractServer, Status
 
 # --------------------------------------------------------------------------------------------------------- exit codes
 
@@ -159,18 +119,6 @@ async def test_another_job_in_the_directory_is_code_2_and_says_what_differs(desk
     assert "error:   job.classes: 'PetTok' is gone" in finished.stderr.splitlines()
 
 
-async def test_a_run_that_another_process_holds_is_code_73(desk: Desk) -> None:
-    desk.write_ids(library(2))
-    desk.write_config("http://127.0.0.1:1/v1.2")
-    desk.out.mkdir()
-    with held(desk.out):
-        finished = await desk.command("run", desk.config)
-    assert finished.exit_code == 73
-    assert (
-        finished.stderr == f"error: {desk.out}: another process is working on this run; wait for it or stop it first\n"
-    )
-
-
 async def test_a_spent_budget_is_code_75_and_a_resume_with_a_higher_one_ends_the_run(desk: Desk) -> None:
     videos = library(30)
     async with ContractServer(videos, key=KEY) as server:
@@ -246,105 +194,3 @@ print(sorted({"aiohttp", "anyio", "numpy", "msgspec", "sqlite3"} & set(sys.modul
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout.count("Usage: bulk-classify") >= 8
     assert finished.stdout.splitlines()[-1] == "[]"
-
-
-# ------------------------------------------------------------------------------------------------------------ stopped
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-async def test_a_signal_drains_says_how_to_go_on_and_a_resume_ends_the_run(desk: Desk, number: signal.Signals) -> None:
-    videos = library(60)
-    moment = Moment("post", 3, seconds=0.5)
-    async with ContractServer(videos, key=KEY, faults=moment) as server:
-        desk.write_ids(videos)
-        desk.write_config(server.url, limits__max_videos_per_post=10, limits__concurrency=2)
-        process = await desk.start("run", desk.config)
-        await moment.arrives()
-        process.send_signal(number)
-        assert await ended(process) == 130
-        sent = len(server.posts)
-        assert sent < 6, "the run was over before the signal"
-        assert f"error: stopped by {number.name}" in desk.stderr
-        assert f"next: bulk-classify resume {desk.out}" in desk.stderr
-        assert desk.status().posts["unknown"] == 0
-        moment.over = True
-        assert (await desk.command("resume", desk.out)).exit_code == 0
-        desk.check(server, videos)
-    # What was under way was finished and kept: no answer was paid for twice.
-    assert (server.reposts, len(server.posts)) == (0, 6)
-
-
-async def test_a_signal_within_a_walk_keeps_its_pages_and_the_resume_goes_on_from_its_token(desk: Desk) -> None:
-    videos = library(55)
-    moment = Moment("page", 2, seconds=0.3)
-    async with ContractServer(videos, key=KEY, faults=moment) as server:
-        desk.write_ids(videos)
-        desk.write_config(server.url)
-        process = await desk.start("run", desk.config)
-        await moment.arrives()
-        process.terminate()
-        assert await ended(process) == 130
-        moment.over = True
-        assert (await desk.command("resume", desk.out)).exit_code == 0
-        desk.check(server, videos)
-    shown = [one for request in (*server.posts, *server.pages) for one in request.shown]
-    assert (len(server.posts), len(shown)) == (1, len(set(shown)))
-
-
-async def test_a_drain_that_lasts_too_long_is_cut_off_and_its_posts_are_of_unknown_fate(desk: Desk) -> None:
-    videos = library(20)
-    moment = Moment("post", 2)
-    async with ContractServer(videos, key=KEY, faults=moment) as server:
-        desk.write_ids(videos)
-        settings = {"limits__drain_seconds": 0.1, "limits__concurrency": 1}
-        desk.write_config(server.url, limits__max_videos_per_post=10, **settings)
-        process = await desk.start("run", desk.config)
-        await moment.arrives()
-        process.terminate()
-        assert await ended(process) == 130
-        assert (desk.status().open, desk.status().posts["unknown"]) == (10, 1)
-
-
-async def test_a_second_signal_ends_at_once_and_a_resume_ends_the_run(desk: Desk) -> None:
-    videos = library(20)
-    moment = Moment("post", 2)
-    async with ContractServer(videos, key=KEY, faults=moment) as server:
-        desk.write_ids(videos)
-        desk.write_config(server.url, limits__max_videos_per_post=10, limits__concurrency=1)
-        process = await desk.start("run", desk.config)
-        await moment.arrives()
-        process.terminate()
-        with anyio.fail_after(120):
-            while "once more ends at once" not in desk.stderr:  # noqa: ASYNC110 - no event tells of a line
-                await anyio.sleep(0.01)  # Two signals at once would be one.
-        process.terminate()
-        assert await ended(process) == 130
-        moment.over = True
-        assert (await desk.command("resume", desk.out)).exit_code == 0
-        desk.check(server, videos)
-
-
-# ------------------------------------------------------------------------------------------------------------- killed
-
-
-@pytest.mark.parametrize(("kind", "number"), [("post", 1), ("post", 4), ("page", 3)])
-async def test_after_a_kill_the_rows_are_those_of_a_run_that_nobody_disturbed(
-    desk: Desk, kind: str, number: int
-) -> None:
-    videos = library(88)
-    concurrency = 3
-    moment = Moment(kind, number)
-    async with ContractServer(videos, key=KEY, faults=moment) as server:
-        desk.write_ids(videos)
-        settings = {"limits__max_videos_per_post": 11, "limits__concurrency": concurrency}
-        desk.write_config(server.url, job__page_limit=3, **settings)
-        process = await desk.start("run", desk.config)
-        await moment.arrives()
-        process.kill()
-        assert await ended(process) == -signal.SIGKILL
-        moment.over = True
-        finished = await desk.command("run", desk.config)
-        assert finished.exit_code == 0
-        desk.check(server, videos, answers_lost=True)
-    assert 8 <= len(server.posts) <= 8 + concurrency
-    assert [row["video_id"] for row in desk.rows(FAILURES)] == []

@@ -1,23 +1,50 @@
-"""Any life of a run, with crashes at every moment: each video in exactly one state, its rows there once."""
+"""Any life of a run, with crashes at every step: each video in exactly one state, its rows there once.
+
+``python -m tests.test_durability 5000`` tries so many lives.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
-from pipeline.chunks import Child, Chunk, ChunkState, HeldPage, HeldWalk, PostState, VideoState
-from pipeline.rows import ROW_FILES, VIDEOS, lines_of
+from pipeline.chunks import Child, ChunkState, HeldPage, HeldWalk, PostState, VideoState
+from pipeline.models import Failure, Video
+from pipeline.rows import FAILURES, ROW_FILES, VIDEOS
 from pipeline.verify import verify
-from tests.builders import STYLE, End, OpenRun, end, opened, origin, rows_in
+from tests.builders import STYLE, End, OpenRun, end, opened, rows_in
 
-outcomes = st.sampled_from(["matched", "matched", "silent", "failed", "child one", "child two"])
-_STATE = {"matched": VideoState.SCORED, "silent": VideoState.NO_MATCH, "failed": VideoState.FAILED}
+outcomes = st.sampled_from(["matched", "matched", "silent", "busy", "refused", "child one", "child two"])
+_STATE = {"matched": VideoState.SCORED, "silent": VideoState.NO_MATCH}
+_RETRYABLE = {"busy": True, "refused": False}
+AT_ONCE = -1
+crashes = st.none() | st.just(AT_ONCE) | st.integers(0, 40)
+"""After how many steps of a change the process ends (or as soon as the change counts); one of fewer is made whole."""
+pages = st.builds(
+    lambda group, body, stands: HeldWalk(group, (HeldPage(body, 1.5),), **stands),
+    st.integers(0, 2),
+    st.binary(max_size=5),
+    st.sampled_from([{"next_token": "token"}, {"complete": True}, {"ended_short": True}]),
+)
 
 
 @dataclass(slots=True)
@@ -25,22 +52,122 @@ class Expected:
     """What the run directory must hold."""
 
     states: dict[str, VideoState] = field(default_factory=dict)
+    durations: dict[str, float | None] = field(default_factory=dict)
     chunk_of: dict[str, int] = field(default_factory=dict)
     chunks: dict[int, ChunkState] = field(default_factory=dict)
     held: dict[int, tuple[HeldWalk, ...]] = field(default_factory=dict)
     posts: dict[int, PostState] = field(default_factory=dict)
     rows: dict[str, tuple[int, str]] = field(default_factory=dict)
-    gone: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+    listed: dict[str, tuple[str, int]] | None = None
 
     def open_videos(self, chunk: int) -> list[str]:
-        mine = (one for one, number in self.chunk_of.items() if number == chunk)
-        return [one for one in mine if self.states[one] is VideoState.OPEN]
+        return [one for one, state in self.states.items() if self.chunk_of[one] == chunk and state is VideoState.OPEN]
 
     def add_chunk(self, videos: list[str], held: tuple[HeldWalk, ...] = ()) -> None:
         number = len(self.chunks) + 1
         self.chunks[number] = ChunkState.PENDING
         self.held[number] = held
         self.chunk_of |= dict.fromkeys(videos, number)
+
+    def add_chunks(self, videos: list[str], a_chunk: int) -> None:
+        for start in range(0, len(videos), a_chunk):
+            self.add_chunk(videos[start : start + a_chunk])
+
+    def failed(self) -> dict[str, tuple[str, int]]:
+        """What the list of failures must say: for each video, in input order, the code and the chunk."""
+        return {one: (self.failures[one], self.chunk_of[one]) for one in self.states if one in self.failures}
+
+
+class Crash(Exception):
+    """The process has ended."""
+
+
+@dataclass(slots=True)
+class Process:
+    """A process that makes one change, and ends after so many steps of it; ``remains`` is what its folder held then.
+
+    The change ``counts`` once the ledger's transaction has been committed, or the file has its name.
+    """
+
+    folder: Path
+    remains: Path
+    steps: int | None
+    counts: bool = False
+    has_ended: bool = False
+
+    def step(self) -> None:
+        """Before each step, and after those that count."""
+        if (self.counts if self.steps == AT_ONCE else self.steps == 0) and not self.has_ended:
+            shutil.copytree(self.folder, self.remains)
+            self.has_ended = True
+        if self.has_ended:
+            raise Crash
+        if self.steps is not None and self.steps > 0:
+            self.steps -= 1
+
+    @contextmanager
+    def watched(self, run: OpenRun) -> Iterator[None]:
+        """Every write, sync and rename, and every statement of the ledger, is a step.
+
+        Writes are made in parts.
+        """
+        write, rename, connection = os.pwrite, os.replace, run.ledger._connection
+
+        def pwrite(descriptor: int, content: bytes, offset: int) -> int:
+            self.step()
+            return write(descriptor, content[: max(200, len(content) // 2)], offset)
+
+        def replace_name(source: Path, target: Path) -> None:
+            self.step()
+            rename(source, target)
+            self.counts = True
+            self.step()
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(os, "pwrite", pwrite)
+            patched.setattr(os, "replace", replace_name)
+            patched.setattr(os, "fdatasync", lambda _: self.step())
+            patched.setattr(os, "fsync", lambda _: self.step())
+            patched.setattr(run.ledger, "_connection", _Statements(self, connection))
+            yield
+
+
+@dataclass(slots=True)
+class _Statements:
+    """A ledger's connection, each statement of which is a step."""
+
+    process: Process
+    real: Any
+
+    @property
+    def in_transaction(self) -> bool:
+        return bool(self.real.in_transaction)
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        self.process.step()
+        result = self.real.execute(statement, *values)
+        if statement == "COMMIT":
+            self.process.counts = True
+            self.process.step()
+        return result
+
+    def executemany(self, statement: str, rows: Any) -> Any:
+        self.process.step()
+        return self.real.executemany(statement, rows)
+
+
+@dataclass(slots=True)
+class InOrder:
+    """Packs so many videos into each chunk, whatever their durations."""
+
+    chunk: int
+    a_chunk: int
+    placed: int = 0
+
+    def place(self, duration_seconds: float | None) -> int:  # noqa: ARG002 - packers are called with it
+        self.placed += 1
+        return self.chunk + (self.placed - 1) // self.a_chunk
 
 
 class Life(RuleBasedStateMachine):
@@ -49,23 +176,32 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.temporary = tempfile.TemporaryDirectory()
-        self.folder = Path(self.temporary.name)
+        self.processes = 0
+        self.folder = Path(self.temporary.name) / "0"
         self.expected = Expected()
         self.opened = ExitStack()
         self.begin()
 
     def begin(self) -> None:
-        self.run: OpenRun = self.opened.enter_context(opened(self.folder))
+        """Open the run; without syncs, which take most of the time, and which no kill shows."""
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(os, "fdatasync", lambda _: None)
+            patched.setattr(os, "fsync", lambda _: None)
+            self.run: OpenRun = self.opened.enter_context(opened(self.folder))
+        self.run.ledger._connection.execute("PRAGMA synchronous = OFF")
 
     def teardown(self) -> None:
         with self.temporary:
             self.opened.close()
-            assert verify(self.folder).differences == self.unwritten_failures()
+            assert verify(self.folder).differences == self.stale_list()
 
-    def unwritten_failures(self) -> list[str]:
-        """The list of failures is written at the end of a run, and missed once nothing is open."""
-        is_missed = VideoState.OPEN not in self.expected.states.values()
-        return ["failures.ndjson: No such file or directory"] if is_missed else []
+    def stale_list(self) -> list[str]:
+        """The list of failures is written at the end of a run, and must be right once nothing is open."""
+        if VideoState.OPEN in self.expected.states.values() or self.expected.listed == self.expected.failed():
+            return []
+        if self.expected.listed is None:
+            return [f"{FAILURES}: No such file or directory"]
+        return [f"{FAILURES}: not what the ledger says; `resume` writes it anew"]
 
     def some_chunk(self, choice: int) -> int:
         return (waiting := self.living())[choice % len(waiting)]
@@ -73,74 +209,144 @@ class Life(RuleBasedStateMachine):
     def living(self) -> list[int]:
         return [chunk for chunk, state in self.expected.chunks.items() if state < ChunkState.DONE]
 
+    def carry_out(self, change: Callable[[], object], note: Callable[[], object], crash: int | None) -> None:
+        """Make a change, or as much of it as the process lives for, and note it if it counts."""
+        self.processes += 1
+        process = Process(self.folder, Path(self.temporary.name) / str(self.processes), crash)
+        try:
+            with process.watched(self.run):
+                change()
+        except* Crash:
+            assert process.has_ended
+        if process.counts or not process.has_ended:
+            note()
+        if process.has_ended:
+            self.opened.close()
+            self.folder = process.remains
+            self.recover()
+
     # ------------------------------------------------------------------------------------------------- what happens
 
     @initialize(count=st.integers(1, 12), a_chunk=st.integers(1, 5))
     def take_in_first(self, count: int, a_chunk: int) -> None:
-        self.take_in(0, count, a_chunk)
+        self.take_in(0, count, a_chunk, (None, None), None)
 
-    @rule(first=st.integers(0, 30), count=st.integers(0, 6), a_chunk=st.integers(1, 4))
-    def take_in(self, first: int, count: int, a_chunk: int) -> None:
+    @rule(
+        first=st.integers(0, 30),
+        count=st.integers(0, 6),
+        a_chunk=st.integers(1, 4),
+        durations=st.tuples(st.none() | st.integers(1, 9), st.none() | st.integers(1, 9)),
+        crash=crashes,
+    )
+    def take_in(
+        self, first: int, count: int, a_chunk: int, durations: tuple[float | None, float | None], crash: int | None
+    ) -> None:
+        """Some ids, the first of them twice and perhaps then with a duration; the others' may be learnt elsewhere."""
+        told, learnt = durations
         names = [f"v{number}" for number in range(first, first + count)]
         fresh = [name for name in names if name not in self.expected.states]
-        self.run.take_in(*names, *names[:1], a_chunk=a_chunk)
-        self.expected.states |= dict.fromkeys(fresh, VideoState.OPEN)
-        for start in range(0, len(fresh), a_chunk):
-            self.expected.add_chunk(fresh[start : start + a_chunk])
+
+        def change() -> None:
+            ledger = self.run.ledger
+            with ledger.atomic():
+                ledger.take_in([*map(Video, names), *(Video(name, told) for name in names[:1])])
+                if learnt is not None:
+                    ledger.learn_durations(Video(name, learnt) for name in ("unknown", *names))
+                ledger.pack(InOrder(ledger.next_chunk_number(), a_chunk))
+
+        def note() -> None:
+            self.expected.states |= dict.fromkeys(fresh, VideoState.OPEN)
+            self.expected.durations |= dict.fromkeys(fresh, learnt)
+            if told is not None and names[:1] == fresh[:1]:
+                self.expected.durations |= dict.fromkeys(names[:1], told)
+            self.expected.add_chunks(fresh, a_chunk)
+
+        self.carry_out(change, note, crash)
 
     @precondition(lambda life: bool(life.living()))
-    @rule(choice=st.integers(0), fate=st.sampled_from([None, *list(PostState)[1:]]))
-    def intend_a_post(self, choice: int, fate: PostState | None) -> None:
-        chunk = self.some_chunk(choice)
-        with self.run.ledger.atomic():
-            post = self.run.ledger.intend_post(chunk, 0, "first", intended_at=1.0, window=None)
-        assert post == len(self.expected.posts) + 1
-        self.expected.posts[post] = PostState.INTENDED
-        self.expected.chunks[chunk] = ChunkState.IN_FLIGHT
-        if fate is not None:
+    @rule(choice=st.integers(0), crash=crashes)
+    def intend_a_post(self, choice: int, crash: int | None) -> None:
+        chunk, post = self.some_chunk(choice), len(self.expected.posts) + 1
+
+        def change() -> None:
+            with self.run.ledger.atomic():
+                assert self.run.ledger.intend_post(chunk, 0, "first", intended_at=1.0, window=None) == post
+
+        def note() -> None:
+            self.expected.posts[post] = PostState.INTENDED
+            self.expected.chunks[chunk] = ChunkState.IN_FLIGHT
+
+        self.carry_out(change, note, crash)
+
+    @precondition(lambda life: PostState.INTENDED in life.expected.posts.values())
+    @rule(choice=st.integers(0), fate=st.sampled_from(list(PostState)[1:]), crash=crashes)
+    def end_a_post(self, choice: int, fate: PostState, crash: int | None) -> None:
+        intended = [post for post, state in self.expected.posts.items() if state is PostState.INTENDED]
+        post = intended[choice % len(intended)]
+
+        def change() -> None:
             with self.run.ledger.atomic():
                 self.run.ledger.end_post(post, fate, billed=None)
-            self.expected.posts[post] = fate
+
+        self.carry_out(change, lambda: self.expected.posts.update({post: fate}), crash)
 
     @precondition(lambda life: bool(life.living()))
-    @rule(choice=st.integers(0), group=st.integers(0, 2), body=st.binary(max_size=5), begins=st.booleans())
-    def spool_a_page(self, choice: int, group: int, body: bytes, begins: bool) -> None:
+    @rule(choice=st.integers(0), page=pages, begins=st.booleans(), crash=crashes)
+    def spool_a_page(self, choice: int, page: HeldWalk, begins: bool, crash: int | None) -> None:
         chunk = self.some_chunk(choice)
         held = list(self.expected.held[chunk])
-        mine = [place for place, walk in enumerate(held) if walk.prompt_group == group]
-        page = HeldWalk(group, (HeldPage(body, 1.5),), "token")
+        mine = [place for place, walk in enumerate(held) if walk.prompt_group == page.prompt_group]
         begins = begins or not mine
-        with self.run.ledger.atomic():
-            self.run.ledger.spool(chunk, page, begins=begins)
         if begins:
             held.append(page)
         else:
-            held[mine[-1]] = replace(page, pages=held[mine[-1]].pages + page.pages)
-        self.expected.held[chunk] = tuple(held)
+            held[mine[-1]] = replace(page, pages=(*held[mine[-1]].pages, *page.pages))
+
+        def change() -> None:
+            with self.run.ledger.atomic():
+                self.run.ledger.spool(chunk, page, begins=begins)
+
+        self.carry_out(change, lambda: self.expected.held.update({chunk: tuple(held)}), crash)
 
     @precondition(lambda life: bool(life.living()))
-    @rule(choices=st.lists(st.integers(0), min_size=1, max_size=4), fates=st.lists(outcomes, min_size=5, max_size=5))
-    def settle(self, choices: list[int], fates: list[str]) -> None:
-        """Several chunks at once: one group commit."""
+    @rule(
+        choices=st.lists(st.integers(0), min_size=1, max_size=4),
+        fates=st.lists(outcomes, min_size=5, max_size=5),
+        crash=crashes,
+    )
+    def settle(self, choices: list[int], fates: list[str], crash: int | None) -> None:
+        """Several chunks at once: one group commit. Those that split are halved with what is held of them."""
         chunks = dict.fromkeys(self.some_chunk(choice) for choice in choices)
         ends = [self.end_of(chunk, fates) for chunk in chunks]
-        self.run.commit(*ends)
-        for one in ends:
-            self.note_end(one)
+
+        def note() -> None:
+            for one in ends:
+                self.note_end(one)
+
+        # In the order in which they were queued, whatever task comes first.
+        self.carry_out(lambda: self.run.commit(*ends), note, crash)
 
     def end_of(self, chunk: int, fates: list[str]) -> End:
         parts: dict[str, list[str]] = {}
         for place, video_id in enumerate(self.expected.open_videos(chunk)):
             parts.setdefault(fates[place % len(fates)], []).append(video_id)
-        inherited = tuple(replace(walk, next_token=None, complete=True) for walk in self.expected.held[chunk])
+        inherited = tuple(
+            replace(walk, next_token=None, complete=not walk.ended_short) for walk in self.expected.held[chunk]
+        )
         children = [Child(tuple(parts[name]), name, inherited) for name in ("child one", "child two") if name in parts]
-        settled = {name: parts.get(name, []) for name in _STATE}
-        return end(chunk, children=children, **settled)
+        failures = tuple(
+            Failure(video_id, code, "", None, retryable)
+            for code, retryable in _RETRYABLE.items()
+            for video_id in parts.get(code, [])
+        )
+        one = end(chunk, children=children, **{name: parts.get(name, []) for name in _STATE})
+        return replace(one, settlement=replace(one.settlement, failures=failures))
 
     def note_end(self, one: End) -> None:
         settlement, expected = one.settlement, self.expected
-        failed = tuple(failure.video_id for failure in settlement.failures)
-        for name, videos in (("matched", settlement.scored), ("silent", settlement.no_match), ("failed", failed)):
+        expected.failures |= {failure.video_id: failure.code for failure in settlement.failures}
+        expected.states |= dict.fromkeys((failure.video_id for failure in settlement.failures), VideoState.FAILED)
+        for name, videos in (("matched", settlement.scored), ("silent", settlement.no_match)):
             expected.states |= dict.fromkeys(videos, _STATE[name])
         for result in one.results:
             expected.rows[result.video_id] = (settlement.chunk, "scored" if result.classes else "no_match")
@@ -148,6 +354,40 @@ class Life(RuleBasedStateMachine):
         expected.held[settlement.chunk] = ()
         for child in settlement.children:
             expected.add_chunk(list(child.video_ids), child.held)
+
+    @precondition(lambda life: bool(life.expected.failures))
+    @rule(codes=st.sets(st.sampled_from(["busy", "refused", "never seen"])), every=st.booleans(), crash=crashes)
+    def take_again(self, codes: set[str], every: bool, crash: int | None) -> None:
+        """Failed videos of some codes; or of all, where they can succeed or ``every`` one is wanted."""
+        expected = self.expected
+        again = [
+            video_id
+            for video_id, (code, _) in expected.failed().items()
+            if (code in codes if codes else every or _RETRYABLE[code])
+        ]
+
+        def change() -> None:
+            ledger = self.run.ledger
+            with ledger.atomic():
+                packer = InOrder(ledger.next_chunk_number(), 2)
+                assert ledger.take_again(codes, packer, every=every) == len(again)
+
+        def note() -> None:
+            for video_id in again:
+                expected.chunks[expected.chunk_of[video_id]] = ChunkState.REPLACED
+                del expected.failures[video_id]
+            expected.states |= dict.fromkeys(again, VideoState.OPEN)
+            expected.add_chunks(again, 2)
+
+        self.carry_out(change, note, crash)
+
+    @rule(crash=crashes)
+    def write_the_list_of_failures(self, crash: int | None) -> None:
+        failed = self.expected.failed()
+        self.carry_out(self.run.finish, lambda: setattr(self.expected, "listed", failed), crash)
+        if self.expected.listed == failed:
+            listed = [(row["video_id"], (row["code"], row["chunk_id"])) for row in rows_in(self.folder / FAILURES)]
+            assert listed == list(failed.items())
 
     # --------------------------------------------------------------------------------------------------- what crashes
 
@@ -158,19 +398,6 @@ class Life(RuleBasedStateMachine):
         for name, piece in zip(ROW_FILES, stray, strict=True):
             with (self.folder / name).open("ab") as file:
                 file.write(piece)
-        self.recover()
-
-    @precondition(lambda life: bool(life.living()))
-    @rule(choice=st.integers(0), fates=st.lists(outcomes, min_size=5, max_size=5), settles=st.booleans())
-    def crash_in_a_commit(self, choice: int, fates: list[str], settles: bool) -> None:
-        """The rows are written, and perhaps the ledger's changes made, but its transaction never commits."""
-        one = self.end_of(self.some_chunk(choice), fates)
-        self.run.files.append(lines_of(one.results, origin(one.settlement.chunk)))
-        ledger = self.run.ledger
-        ledger._connection.execute("BEGIN IMMEDIATE")
-        if settles:
-            ledger.settle(one.settlement, [])
-        self.opened.close()
         self.recover()
 
     def recover(self) -> None:
@@ -197,8 +424,9 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def what_waits_is_whole(self) -> None:
         waiting = [chunk for chunk, state in self.expected.chunks.items() if state is ChunkState.PENDING]
-        assert [(one.number, ids(one), one.held) for one in self.run.pending()] == [
-            (chunk, self.expected.open_videos(chunk), self.expected.held[chunk]) for chunk in waiting
+        assert [(one.number, list(one.videos), one.held) for one in self.run.pending()] == [
+            (chunk, [Video(one, self.expected.durations[one]) for one in self.expected.open_videos(chunk)], held)
+            for chunk, held in ((chunk, self.expected.held[chunk]) for chunk in waiting)
         ]
 
     @invariant()
@@ -210,12 +438,11 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def the_proof_holds(self) -> None:
-        assert verify(self.folder).differences == self.unwritten_failures()
+        assert verify(self.folder).differences == self.stale_list()
 
 
-def ids(chunk: Chunk) -> list[str]:
-    return [video.video_id for video in chunk.videos]
-
-
-Life.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+Life.TestCase.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestLife = Life.TestCase
+
+if __name__ == "__main__":
+    run_state_machine_as_test(Life, settings=settings(Life.TestCase.settings, max_examples=int(sys.argv[1])))

@@ -48,7 +48,7 @@ def test_a_database_of_something_else_is_refused_and_left_alone(path: Path, read
     before = path.read_bytes()
     with pytest.raises(StorageError) as refusal:
         Ledger(path, read_only=read_only)
-    assert str(refusal.value) == f"{path}: not a ledger of bulk-classify"
+    assert str(refusal.value) == f"{path}: not a ledger of bulk-classify; use another --out"
     assert path.read_bytes() == before
 
 

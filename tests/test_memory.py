@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import anyio
 import pytest
@@ -21,11 +20,6 @@ TWO_GROUPS = tuple({"name": f"c{n}", "prompts": [f"p{n}.{one}" for one in range(
 
 def everything(_: str, __: JsonObject) -> JsonObject:
     return {"score": 50, "duration_ratio": 1, "clips": []}
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
 
 
 async def test_a_ledger_that_is_lost_does_not_cost_the_rows(desk: Desk) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import io
 import os
 import signal
-from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
 
 from pipeline.config import freeze, thaw
-from pipeline.errors import InputError, QuotaReached, RunHeld, UsageError
+from pipeline.errors import InputError, QuotaReached, RunHeld
 from pipeline.manifest import read_manifest
 from pipeline.progress import Console
 from pipeline.rows import FAILURES, VIDEOS
@@ -20,11 +18,6 @@ from pipeline.run import Order, Outcome, pace_of, run
 from pipeline.rundir import held
 from tests.runs import CLASSES, KEY, Desk, library
 from tests.servers.contract import ContractServer, Status
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
 
 
 def requests(server: ContractServer) -> tuple[int, int]:
@@ -101,51 +94,6 @@ async def test_ids_that_are_gone_from_the_list_stay_and_are_told(desk: Desk) -> 
         desk.check(server, videos)
     assert "15 of earlier inputs are no longer named and stay" in said.getvalue()
     assert len(server.posts) == 1
-
-
-OTHER_PROMPTS = ({**CLASSES[0], "prompts": ["Tango"]}, *CLASSES[1:])
-
-
-@pytest.mark.parametrize(
-    ("changes", "difference"),
-    [
-        ({"job.include_clips": False}, "job.include_clips: was True, is False"),
-        ({"job.options": ["visual", "conversation"]}, "job.options: was ('visual',), is ('visual', 'conversation')"),
-        ({"job.classes": OTHER_PROMPTS}, "job.classes: 'DanceTok' has other prompts or options"),
-        ({"job.classes": CLASSES[:2]}, "job.classes: 'PetTok' is gone"),
-        ({"job.classes": [*CLASSES, {"name": "New", "prompts": ["x"]}]}, "job.classes: 'New' is new"),
-        ({"job.classes": CLASSES[::-1]}, "job.classes: the order of the classes is another"),
-        ({"job.threshold": {"min_clip_score": 2}}, "job.threshold: was "),
-    ],
-)
-async def test_another_job_in_the_same_directory_is_refused_by_what_differs(
-    desk: Desk, changes: dict[str, Any], difference: str
-) -> None:
-    videos = library(5)
-    async with ContractServer(videos, key=KEY) as server:
-        desk.write_ids(videos)
-        desk.write_config(server.url)
-        await desk.run()
-        stored = (desk.out / "run.json").read_bytes()
-        desk.write_config(server.url, **changes)
-        with pytest.raises(UsageError) as caught:
-            await desk.run()
-    assert difference in str(caught.value)
-    assert len(server.posts) == 1
-    assert (desk.out / "run.json").read_bytes() == stored
-
-
-async def test_how_it_is_sent_may_change_from_run_to_run(desk: Desk) -> None:
-    videos = library(20)
-    async with ContractServer(videos, key=KEY) as server:
-        desk.write_ids(library(10))
-        desk.write_config(server.url)
-        await desk.run()
-        desk.write_ids(videos)
-        desk.write_config(server.url, job__page_limit=3, limits__max_videos_per_post=5, limits__concurrency=2)
-        assert (await desk.run()).exit_code == 0
-        desk.check(server, videos)
-    assert len(server.posts) == 1 + 2
 
 
 # ------------------------------------------------------------------------------------------------- stops and resumes
