@@ -114,13 +114,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How a chunk ends: its videos' states, and the children that take over the rest."""
+    """How a chunk ends: its videos' states, and the rest: to children, or ``loose``, for the packer to pack again."""
 
     chunk: int
     scored: tuple[str, ...] = ()
     no_match: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
     children: tuple[Child, ...] = ()
+    loose: tuple[str, ...] = ()
     attempts: int = 0
     settled_at: str = ""
 

@@ -111,6 +111,8 @@ class Client:
         kind = _BY_STATUS.get(status) or (Overloaded if status >= 500 else _refusal_of(code, message))
         wait = retry_after_seconds(response.headers, now=self._clock())
         error = kind(told, code=code, http_status=status, retry_after_seconds=wait)
+        if isinstance(error, Repack) and (total := _TOTAL_SECONDS.search(message)):
+            error.total_seconds = float(total[1])
         quota = quota_of(response.headers, now=self._clock())
         if isinstance(error, RateLimited) and quota is not None and not quota.remaining:
             error.quota_limit, error.quota_resets_at = quota.limit, quota.resets_at
@@ -134,6 +136,7 @@ _BY_STATUS: dict[int, type[Overloaded | RateLimited | GatewayFailed | Repack]] =
 }
 # The vendor's words: "The total duration(seconds) 37600 of videos exceeds the limit."
 _TOO_LONG = re.compile(r"total duration.*exceed", re.IGNORECASE)
+_TOTAL_SECONDS = re.compile(r"total duration\D*(\d{1,12}(?:\.\d{1,12})?)", re.IGNORECASE)
 _ABOUT_VIDEOS = re.compile(r"\bvideos?(_ids?)?\b", re.IGNORECASE)
 
 

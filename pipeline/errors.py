@@ -15,6 +15,7 @@
     │   └── Interrupted      130
     ├── Drained                     the run is stopping: nothing new is sent, what is open stays open
     ├── Overbooked                  the quota has no place for this POST after all: give it back, reserve again
+    ├── Outgrown                    the videos of this POST are too long together, as others have taught meanwhile
     └── RequestFailed               one HTTP request brought no usable page
         ├── ResendFree              it was never executed: wait, send it again
         │   ├── CannotConnect
@@ -127,6 +128,13 @@ class Overbooked(PipelineError):
     """The platform counts more POSTs than we did, and this one has no place in the window."""
 
 
+class Outgrown(PipelineError):
+    """Others have been refused for their length meanwhile, and these videos are too long together by what that taught.
+
+    The POST was not sent: give it back, and take videos out.
+    """
+
+
 class RequestFailed(PipelineError):
     """One HTTP request brought no usable page.
 
@@ -214,9 +222,13 @@ class RestartWalk(RequestFailed):
 
 
 class Repack(RequestFailed):
-    """The total duration of the posted videos, or the request itself, is over the platform's limit."""
+    """The total duration of the posted videos, or the request itself, is over the platform's limit.
+
+    ``total_seconds`` is what the platform counts, None where it does not say so.
+    """
 
     code = "duration_limit"
+    total_seconds: float | None = None
 
 
 class Bisect(RequestFailed):

@@ -20,8 +20,9 @@ from pipeline.chunks import Intake
 from pipeline.client import Client
 from pipeline.config import Config
 from pipeline.errors import InputError, JobRefused, PlatformDown, RequestFailed, ResendCounted, ResendFree
+from pipeline.fitting import Fit
 from pipeline.ids import expand, read_videos
-from pipeline.ledger import INPUT_FINGERPRINT, Ledger
+from pipeline.ledger import FIT, INPUT_FINGERPRINT, Ledger
 from pipeline.models import Video
 from pipeline.packing import Packer
 from pipeline.reaction import MAX_PAGE_RESENDS
@@ -69,10 +70,13 @@ def _take_in(given: Input, ledger: Ledger, listing: Iterator[Video]) -> Intake:
 
 
 def packer_of(config: Config, ledger: Ledger) -> Packer:
-    """What packs videos into new chunks of this ledger, as the limits say."""
+    """What packs videos into new chunks of this ledger, as the limits and its refused POSTs say."""
+    fit = Fit.remembered(ledger.fact(FIT))
     return Packer(
+        fit.max_seconds,
         max_videos=config.limits.max_videos_per_post,
-        videos_of_unknown_duration=config.limits.default_videos_per_post,
+        videos_of_unknown_duration=fit.most_unknown or config.limits.default_videos_per_post,
+        widening=fit.most_unknown is None,
         first_chunk=ledger.next_chunk_number(),
     )
 

@@ -41,6 +41,8 @@ SCORE_SOURCE = "score_source"
 """The fact that says whose scale the run's scores are on."""
 INPUT_FINGERPRINT = "input_fingerprint"
 """The fact that holds a hash of the input's ids, in their order."""
+FIT = "fit"
+"""The fact that holds what refusals have taught of how much fits into one POST."""
 TOTALS = "totals"
 """The fact that says whether ``total_results`` counts videos on the run's platform."""
 
@@ -94,8 +96,8 @@ class Ledger(LedgerFile):
             ((one.duration_seconds, one.video_id) for one in videos),
         )
 
-    def pack(self, packer: Packer) -> None:
-        """Give every video that has no chunk one, as the packer says, and make those chunks."""
+    def pack(self, packer: Packer, reason: str = "first") -> int:
+        """Give every video that has no chunk one, as the packer says, and make those chunks; how many."""
         last = 0
         first_chunk = self.next_chunk_number()
         highest = first_chunk - 1
@@ -107,8 +109,9 @@ class Ledger(LedgerFile):
             highest = max(highest, *(chunk for chunk, _ in placed))
             self._many("UPDATE video SET chunk = ? WHERE video = ?", placed)
         self._many(
-            "INSERT INTO chunk (chunk, reason) VALUES (?, 'first')", ((n,) for n in range(first_chunk, highest + 1))
+            "INSERT INTO chunk (chunk, reason) VALUES (?, ?)", ((n, reason) for n in range(first_chunk, highest + 1))
         )
+        return highest + 1 - first_chunk
 
     def take_again(self, codes: Collection[str], packer: Packer, *, every: bool = False) -> int:
         """Open failed videos again, in new chunks, as the packer says; how many.
@@ -304,8 +307,11 @@ class Ledger(LedgerFile):
         self._drop_spool(chunk)
         for child in settlement.children:
             self._add_child(chunk, child)
+        self._many(
+            "UPDATE video SET chunk = NULL WHERE id = ? AND chunk = ?", ((one, chunk) for one in settlement.loose)
+        )
         self._run("UPDATE chunk SET attempts = ? WHERE chunk = ?", settlement.attempts, chunk)
-        self.move(chunk, ChunkState.REPLACED if settlement.children else ChunkState.DONE)
+        self.move(chunk, ChunkState.REPLACED if settlement.children or settlement.loose else ChunkState.DONE)
 
     def _set_states(self, chunk: int, state: VideoState, video_ids: Sequence[str]) -> None:
         changed = self._many(
@@ -414,7 +420,7 @@ class Ledger(LedgerFile):
         """What the ledger itself has wrong: videos in no chunk, open in an ended one, failed without a reason."""
         checks = {
             "videos that belong to no chunk": "SELECT count(*) FROM video LEFT JOIN chunk USING (chunk) "
-            "WHERE chunk.state IS NULL",
+            "WHERE chunk.state IS NULL AND (video.chunk IS NOT NULL OR video.state > 0)",
             "open videos of chunks that have ended": "SELECT count(*) FROM video JOIN chunk USING (chunk) "
             "WHERE video.state = 0 AND chunk.state > 1",
             "settled videos of chunks that have not ended": "SELECT count(*) FROM video JOIN chunk USING (chunk) "

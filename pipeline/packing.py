@@ -14,6 +14,7 @@ from math import ceil
 from pipeline.errors import ConfigError
 from pipeline.models import MAX_PROMPTS, MAX_SECONDS, JobClass
 
+_WIDENING = 1.25
 OPEN_CHUNKS = 100
 """Chunks that can still take a video. Above this nothing was gained in any of the measurements under ``Packer``."""
 
@@ -23,8 +24,9 @@ class Packer:
 
     A video goes to the open chunk that it fills best; where it fits in none, a new one is opened, and where that makes
     too many, the fullest is closed. Durations count as whole seconds, rounded up, so that no way of rounding on the
-    platform's side puts a chunk over its limit. Videos of unknown duration are packed among themselves, by number. A
-    video longer than ``max_seconds`` gets a chunk of its own: the platform may refuse it, and then it alone.
+    platform's side puts a chunk over its limit. Videos of unknown duration are packed among themselves, by number; if
+    ``widening``, each of their chunks takes a quarter more than the one before, for nobody knows how many fit. A video
+    longer than ``max_seconds`` gets a chunk of its own: the platform may refuse it, and then it alone.
 
     Measured against the lower bound ``LB = ceil(sum of durations / max_seconds)``, fractional durations: with 3 to
     1,000 open chunks never more than LB + 1 for 50 to 2,000 videos (lognormal, median 240 s, sigma 0.5 to 1.5; uniform,
@@ -43,12 +45,14 @@ class Packer:
         *,
         max_videos: int = 0,
         videos_of_unknown_duration: int = 20,
+        widening: bool = False,
         open_chunks: int = OPEN_CHUNKS,
         first_chunk: int = 1,
     ) -> None:
         self._max_seconds = max_seconds
         self._max_videos = max_videos
-        self._max_unknown = min(videos_of_unknown_duration, max_videos or videos_of_unknown_duration)
+        self._max_unknown = videos_of_unknown_duration
+        self._widening = widening
         self._max_open = open_chunks
         self._next_chunk = first_chunk
         # (free seconds, chunk, videos in it), the fullest first: bisecting finds the best fit.
@@ -79,7 +83,9 @@ class Packer:
     def _place_unknown(self) -> int:
         if not self._unknown_places:
             self._unknown_chunk = self._begin_chunk()
-            self._unknown_places = self._max_unknown
+            self._unknown_places = min(self._max_unknown, self._max_videos or self._max_unknown)
+            if self._widening:
+                self._max_unknown = ceil(self._max_unknown * _WIDENING)
         self._unknown_places -= 1
         return self._unknown_chunk
 

@@ -172,7 +172,7 @@ class _Flow:
         return self._stop.reason
 
     async def _produce(self, chunks: ObjectSendStream[Chunk]) -> None:
-        """Hand out pending chunks in the order of their numbers, until nothing is pending or in flight.
+        """Hand out pending chunks in the order of their numbers, until nothing is pending, in flight or to be packed.
 
         Children have higher numbers than their parents, so going on upwards after each end meets them all.
         """
@@ -190,10 +190,14 @@ class _Flow:
                         await chunks.send(chunk)
                     except anyio.BrokenResourceError:  # the workers have stopped
                         return
-                if not pending and self._handed_out == self._ended:
+                if not pending and self._handed_out == self._ended and not await self._sink.record(self._packed_again):
                     return
-                if not pending:
+                if not pending and self._handed_out != self._ended:
                     await news.wait()
+
+    def _packed_again(self, ledger: Ledger) -> int:
+        """How many chunks were made of videos that were taken out of others."""
+        return ledger.pack(packer_of(self._order.config, ledger), "repack")
 
     async def _work(self, chunks: ObjectReceiveStream[Chunk]) -> None:
         """Bring one chunk after another to its end."""
@@ -273,8 +277,8 @@ async def _take_in(order: Order, ledger: Ledger, client: Client, log: Log) -> No
     )
     if counts.unknown_durations:
         say(
-            f"warning: {counts.unknown_durations:,} videos have no known duration, so only "
-            f"{order.config.limits.default_videos_per_post} of them go into one POST (limits.default_videos_per_post); "
+            f"warning: {counts.unknown_durations:,} videos have no known duration, so the first POST of them takes only "
+            f"{order.config.limits.default_videos_per_post} (limits.default_videos_per_post), and each a quarter more; "
             "give their durations in the id list, or name the index (input.index_id)"
         )
 

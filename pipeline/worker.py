@@ -24,6 +24,7 @@ from pipeline.errors import (
     Drained,
     GatewayFailed,
     JobRefused,
+    Outgrown,
     Overbooked,
     Overloaded,
     RateLimited,
@@ -35,9 +36,10 @@ from pipeline.errors import (
     RestartWalk,
     StopRun,
 )
-from pipeline.ledger import SCORE_SOURCE, TOTALS, Ledger
+from pipeline.fitting import Fit
+from pipeline.ledger import FIT, SCORE_SOURCE, TOTALS, Ledger
 from pipeline.log import Log, utc
-from pipeline.models import Failure, Job, JobClass, Result
+from pipeline.models import MAX_SECONDS, Failure, Job, JobClass, Result, Video
 from pipeline.pacing import Gate
 from pipeline.reaction import (
     MAX_PAGE_RESENDS,
@@ -90,6 +92,7 @@ class Experience:
     whole_walks: int = 0
     short_walks: int = 0
     totals_trusted: bool = True
+    fit: Fit = field(default_factory=Fit)
 
     @classmethod
     def of(cls, ledger: Ledger) -> Experience:
@@ -101,6 +104,7 @@ class Experience:
             proven_groups=ledger.answered_groups(),
             whole_walks=int(totals == "trusted"),
             totals_trusted=totals != "not trusted",
+            fit=Fit.remembered(ledger.fact(FIT)),
         )
 
 
@@ -136,24 +140,29 @@ class Worker:
 
     async def answer(self, chunk: Chunk) -> Settlement:
         """Bring one chunk to its end. Raises ``Drained`` or a ``StopRun`` where the run stops before that."""
+        if not chunk.held and not self.experience.fit.fits(chunk.videos):
+            return await self._shortened(chunk)
         video_ids = [video.video_id for video in chunk.videos]
         answers = [
             GroupAnswer(group, video_ids, [walk for walk in chunk.held if walk.prompt_group == group])
             for group in range(len(self._question.groups))
         ]
         children: tuple[Child, ...] = ()
+        loose: tuple[str, ...] = ()
         asked = answers[0]
         try:
             for asked in answers:
                 for other in answers:
                     asked.failures.update(other.failures)  # nothing that comes now could help these videos
                 await self._complete(chunk, asked, is_last=asked is answers[-1])
+        except Outgrown:
+            return await self._shortened(chunk)
         except Repack as refusal:
-            children = self._halved(chunk, answers, asked, refusal)
+            children, loose = await self._repacked(chunk, answers, asked, refusal)
         except (Drained, StopRun):
             await self._sink.later(lambda ledger: ledger.move(chunk.number, ChunkState.PENDING))
             raise
-        return await self._settle(chunk, answers, children)
+        return await self._settle(chunk, answers, children, loose)
 
     # ------------------------------------------------------------------------------------------- one prompt group
 
@@ -302,9 +311,10 @@ class Worker:
         request = self._question.request(answer.prompt_group, answer.asked)
         tries = _tries_left(chunk, answer.prompt_group, search)
         while True:
+            is_new = answer.prompt_group == 0 and not chunk.held and reason == chunk.reason and not search.suspects
             post = await self._intend(chunk.number, answer.prompt_group, "bisect" if search.suspects else reason)
             try:
-                reply = await self._send(post, request)
+                reply = await self._send(post, request, chunk.videos if is_new else ())
             except RequestFailed as error:
                 is_counted = self._is_counted(error, len(answer.asked), search)
                 await self._record_failure(post, error, is_counted=is_counted)
@@ -323,13 +333,17 @@ class Worker:
                 self.experience.proven_groups.add(answer.prompt_group)
                 return reply
 
-    async def _send(self, post: int, request: wire.ClassifyRequest) -> Answer:
-        """Send one POST that was intended, and write down whether it left and was answered."""
+    async def _send(self, post: int, request: wire.ClassifyRequest, videos: Sequence[Video]) -> Answer:
+        """Send one POST that was intended, and write down whether it left and was answered.
+
+        Raises ``Outgrown`` where these videos are too long together, as others have taught by the time that it may go.
+        """
         try:
             async with self._gate.post_turn():
+                self._check_length(videos)
                 reply = await self._client.classify(request)
                 self._gate.answered(reply.quota)
-        except (Drained, Overbooked):
+        except (Drained, Overbooked, Outgrown):
             self._gate.give_back()
             await self._end_post(post, PostState.NOT_SENT, billed=False)
             raise
@@ -338,6 +352,10 @@ class Worker:
             raise
         await self._end_post(post, PostState.ANSWERED, billed=True, http_status=200)
         return reply
+
+    def _check_length(self, videos: Sequence[Video]) -> None:
+        if not self.experience.fit.fits(videos):
+            raise Outgrown
 
     def _is_counted(self, error: RequestFailed, videos: int, search: Search) -> bool:
         """Whether a failure burns one of the chunk's attempts.
@@ -409,25 +427,55 @@ class Worker:
 
     # -------------------------------------------------------------------------------------------------- the chunk
 
-    def _halved(
+    async def _shortened(self, chunk: Chunk) -> Settlement:
+        """Take videos out of a chunk that is too long, as others have taught, before it is posted."""
+        ids = tuple(video.video_id for video in self.experience.fit.kept(chunk.videos))
+        rest = tuple(video.video_id for video in chunk.videos if video.video_id not in ids)
+        settlement = Settlement(chunk.number, children=(Child(ids, chunk.reason),), loose=rest)
+        await self._sink.record(lambda ledger: ledger.settle(settlement, ()))
+        return settlement
+
+    async def _repacked(
         self, chunk: Chunk, answers: Sequence[GroupAnswer], refused: GroupAnswer, refusal: Repack
-    ) -> tuple[Child, ...]:
-        """Two halves of what the platform finds too long together, and the rest; one that is too long alone fails."""
-        asked = refused.asked
+    ) -> tuple[tuple[Child, ...], tuple[str, ...]]:
+        """What becomes of videos that are too long together: children, and videos for the packer to pack again.
+
+        Where the platform has told their length, just enough of them are taken out. Else they are halved. One that is
+        too long alone fails.
+        """
+        asked = frozenset(refused.asked)
         self._log.event("chunk_split", chunk=chunk.number, videos=len(asked), reason=str(refusal))
         if len(asked) == 1:
             refused.fail_owed(refusal)
         open_ids = _open_ids(answers)
-        too_long = [one for one in open_ids if one in asked]
-        half = len(too_long) // 2
+        too_long = [video for video in chunk.videos if video.video_id in asked.intersection(open_ids)]
         others = [one for one in open_ids if one not in asked]
-        return _children([too_long[:half], too_long[half:], others], answers, "repack")
+        kept = await self._learned(too_long, refusal.total_seconds)
+        if 0 < len(kept) < len(too_long):
+            ids = [video.video_id for video in kept]
+            rest = [video.video_id for video in too_long if video.video_id not in ids]
+            if not any(one in answer.seen for one in rest for answer in answers):
+                return _children([ids, others], answers, "repack"), tuple(rest)
+        half = len(too_long) // 2
+        halves = [[video.video_id for video in part] for part in (too_long[:half], too_long[half:])]
+        return _children([*halves, others], answers, "repack"), ()
 
-    async def _settle(self, chunk: Chunk, answers: Sequence[GroupAnswer], children: tuple[Child, ...]) -> Settlement:
+    async def _learned(self, refused: Sequence[Video], total_seconds: float | None) -> Sequence[Video]:
+        """Learn from a refusal; the part of the refused videos that fits, as far as is known."""
+        fit = self.experience.fit
+        if refused and total_seconds is not None and total_seconds > MAX_SECONDS:
+            fit.learn(refused, total_seconds)
+            fact = fit.text()
+            await self._sink.later(lambda ledger: ledger.remember(FIT, fact))
+        return fit.kept(refused)
+
+    async def _settle(
+        self, chunk: Chunk, answers: Sequence[GroupAnswer], children: tuple[Child, ...], loose: tuple[str, ...]
+    ) -> Settlement:
         """Merge what came, and commit it."""
-        owed = {video_id for child in children for video_id in child.video_ids}
+        owed = {video_id for child in children for video_id in child.video_ids}.union(loose)
         failures = [failure for answer in answers for failure in answer.failures.values()]
-        if not children:
+        if not owed:
             short = [one for one in _open_ids(answers) if any(one in answer.owing for answer in answers)]
             if short and chunk.shortfalls < MAX_SHORTFALLS:
                 children = _children([short], answers, "incomplete", chunk.shortfalls + 1)
@@ -442,6 +490,7 @@ class Worker:
             no_match=tuple(result.video_id for result in results if not result.classes),
             failures=tuple({failure.video_id: failure for failure in reversed(failures)}.values()),
             children=children,
+            loose=loose,
             attempts=chunk.attempts + 1,
             settled_at=settled_at,
         )

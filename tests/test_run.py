@@ -197,7 +197,7 @@ async def test_videos_of_unknown_duration_are_warned_about_and_answered(desk: De
         said = io.StringIO()
         assert (await run(desk.order(console=Console(said)))).exit_code == 0
         desk.check(server, videos)
-    assert sorted(len(post.video_ids) for post in server.posts) == [5, 20, 20]
+    assert sorted(len(post.video_ids) for post in server.posts) == [20, 25]
     assert "45 videos have no known duration" in said.getvalue()
 
 
