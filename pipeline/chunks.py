@@ -64,7 +64,7 @@ class HeldWalk:
     """What is held of one prompt group's answer for one chunk: pages, and how the walk stands.
 
     ``asked`` are the videos that its POST named, or None where it named all that had no answer then. A walk that
-    ``failed`` has videos' failures on its one page, in place of answers.
+    ``failed`` has videos' failures on its one page, in place of answers; one that was ``refused`` has nothing there.
     """
 
     prompt_group: int
@@ -73,6 +73,7 @@ class HeldWalk:
     complete: bool = False
     ended_short: bool = False
     failed: bool = False
+    refused: bool = False
     asked: tuple[str, ...] | None = None
 
 
@@ -86,7 +87,6 @@ class Chunk:
     number: int
     videos: tuple[Video, ...]
     reason: str
-    attempts: int = 0
     shortfalls: int = 0
     held: tuple[HeldWalk, ...] = ()
     burnt: Mapping[tuple[int, str], int] = field(default_factory=dict)
@@ -122,7 +122,6 @@ class Settlement:
     failures: tuple[Failure, ...] = ()
     children: tuple[Child, ...] = ()
     loose: tuple[str, ...] = ()
-    attempts: int = 0
     settled_at: str = ""
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PATH = click.Path(path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object on stdout.")
 _set = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a config key; may be repeated.")
-_quiet = click.option("--quiet", "-q", is_flag=True, help="Only errors on stderr.")
+_quiet = click.option("--quiet", "-q", is_flag=True, help="Only errors on stderr, and after a stop what to type next.")
 _log_level = click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -157,6 +157,8 @@ def _run(
         _print_json(status)
     for line in in_words(status):
         order.console.say(line)
+    if options["quiet"] and outcome.stopped is not None and status.next_command:
+        click.echo(f"next: {status.next_command}", err=True)
     if problem := notify(config, outcome.exit_code, status, _environment()):
         click.echo(f"warning: {problem}", err=True)
     sys.exit(outcome.exit_code)

@@ -151,14 +151,14 @@ class Ledger(LedgerFile):
     def pending_after(self, number: int, limit: int) -> list[Chunk]:
         """The next pending chunks, whole, in the order of their numbers."""
         rows = self._all(  # "state < 2" is what makes SQLite use the small index of open chunks
-            "SELECT chunk, reason, attempts, shortfalls FROM chunk WHERE state = 0 AND state < 2 AND chunk > ? "
+            "SELECT chunk, reason, shortfalls FROM chunk WHERE state = 0 AND state < 2 AND chunk > ? "
             "ORDER BY chunk LIMIT ?",
             number,
             limit,
         )
         return [
-            Chunk(chunk, self._open_videos(chunk), reason, attempts, shortfalls, self._held(chunk), self._burnt(chunk))
-            for chunk, reason, attempts, shortfalls in rows
+            Chunk(chunk, self._open_videos(chunk), reason, shortfalls, self._held(chunk), self._burnt(chunk))
+            for chunk, reason, shortfalls in rows
         ]
 
     def _open_videos(self, chunk: int) -> tuple[Video, ...]:
@@ -171,7 +171,14 @@ class Ledger(LedgerFile):
         )
         return tuple(
             HeldWalk(
-                group, self._pages(walk), token, ended == 1, ended == 2, ended == 3, asked and tuple(json.loads(asked))
+                group,
+                self._pages(walk),
+                token,
+                complete=ended == 1,
+                ended_short=ended == 2,
+                failed=ended == 3,
+                refused=ended == 4,
+                asked=asked and tuple(json.loads(asked)),
             )
             for walk, group, token, ended, asked in rows
         )
@@ -310,7 +317,6 @@ class Ledger(LedgerFile):
         self._many(
             "UPDATE video SET chunk = NULL WHERE id = ? AND chunk = ?", ((one, chunk) for one in settlement.loose)
         )
-        self._run("UPDATE chunk SET attempts = ? WHERE chunk = ?", settlement.attempts, chunk)
         self.move(chunk, ChunkState.REPLACED if settlement.children or settlement.loose else ChunkState.DONE)
 
     def _set_states(self, chunk: int, state: VideoState, video_ids: Sequence[str]) -> None:
@@ -324,14 +330,13 @@ class Ledger(LedgerFile):
     def _set_failures(self, settlement: Settlement) -> None:
         self._set_states(settlement.chunk, VideoState.FAILED, [failure.video_id for failure in settlement.failures])
         self._many(
-            "INSERT OR REPLACE INTO failure SELECT video, ?, ?, ?, ?, ?, ? FROM video WHERE id = ?",
+            "INSERT OR REPLACE INTO failure SELECT video, ?, ?, ?, ?, ? FROM video WHERE id = ?",
             (
                 (
                     failure.code,
                     failure.message,
                     failure.http_status,
                     failure.retryable,
-                    settlement.attempts,
                     settlement.settled_at,
                     failure.video_id,
                 )
@@ -377,10 +382,6 @@ class Ledger(LedgerFile):
             PostState.REFUSED,
         )
 
-    def posts_for(self, reason: str) -> int:
-        """POSTs that were intended for this reason."""
-        return self._count("SELECT count(*) FROM post WHERE reason = ?", reason)
-
     def answered_groups(self) -> set[int]:
         """The prompt groups that were ever answered."""
         return {group for (group,) in self._each("SELECT DISTINCT prompt_group FROM post WHERE state = 1")}
@@ -404,10 +405,12 @@ class Ledger(LedgerFile):
         return Counts(videos, chunks, packed_chunks, posts, failures, retryable, seconds, unknown)
 
     def failure_rows(self, run_id: str) -> Iterator[FailureRow]:
-        """Every failed video, in input order."""
+        """Every failed video, in input order; ``attempts`` are the POSTs that left for its last chunk."""
         for video_id, code, message, http_status, retryable, attempts, chunk, failed_at in self._each(
-            "SELECT id, code, message, http_status, retryable, attempts, chunk, failed_at "
-            "FROM failure JOIN video USING (video) ORDER BY video"
+            "SELECT id, code, message, http_status, retryable, coalesce(attempts, 0), chunk, failed_at "
+            "FROM failure JOIN video USING (video) "
+            "LEFT JOIN (SELECT chunk, count(*) AS attempts FROM post WHERE state <> 4 GROUP BY chunk) USING (chunk) "
+            "ORDER BY video"
         ):
             yield FailureRow(video_id, code, message, http_status, bool(retryable), attempts, chunk, run_id, failed_at)
 
@@ -434,4 +437,4 @@ class Ledger(LedgerFile):
 
 
 def _ended(walk: HeldWalk) -> int:
-    return 1 if walk.complete else 2 if walk.ended_short else 3 if walk.failed else 0
+    return 1 if walk.complete else 2 if walk.ended_short else 3 if walk.failed else 4 if walk.refused else 0

@@ -35,7 +35,6 @@ CREATE TABLE failure (
     message TEXT NOT NULL,
     http_status INTEGER,
     retryable INTEGER NOT NULL,
-    attempts INTEGER NOT NULL,
     failed_at TEXT NOT NULL
 );
 CREATE TABLE chunk (
@@ -43,7 +42,6 @@ CREATE TABLE chunk (
     state INTEGER NOT NULL DEFAULT 0,   -- ChunkState
     parent INTEGER REFERENCES chunk,
     reason TEXT NOT NULL,               -- why its first POST is sent
-    attempts INTEGER NOT NULL DEFAULT 0,
     shortfalls INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX chunk_open ON chunk (chunk) WHERE state < 2;
@@ -65,7 +63,7 @@ CREATE TABLE walk (
     chunk INTEGER NOT NULL REFERENCES chunk,
     prompt_group INTEGER NOT NULL,
     next_token TEXT,
-    ended INTEGER NOT NULL,             -- 0 goes on, 1 complete, 2 with fewer videos than it promised, 3 failed
+    ended INTEGER NOT NULL,             -- 0 goes on, 1 complete, 2 with fewer than it promised, 3 failed, 4 refused
     asked TEXT                          -- JSON list of video ids; NULL: all of the chunk that had no answer then
 );
 CREATE INDEX walk_of_chunk ON walk (chunk);

@@ -323,7 +323,7 @@ class Gate:
         self._refusals_in_a_row += 1
         self._margin = min(self._margin + _MARGIN_SECONDS, _WIDEST_MARGIN_SECONDS)
         self._limiter = self._new_limiter()
-        if used_up is not None:
+        if used_up is not None and used_up.resets_at > self._clock():
             self._learn(used_up)
             return
         backoff = _doubled(self._refusals_in_a_row - 1)

@@ -277,7 +277,7 @@ async def _take_in(order: Order, ledger: Ledger, client: Client, log: Log) -> No
     )
     if counts.unknown_durations:
         say(
-            f"warning: {counts.unknown_durations:,} videos have no known duration, so the first POST of them takes only "
+            f"warning: {counts.unknown_durations:,} videos have no known duration, so the first POST takes only "
             f"{order.config.limits.default_videos_per_post} (limits.default_videos_per_post), and each a quarter more; "
             "give their durations in the id list, or name the index (input.index_id)"
         )

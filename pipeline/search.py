@@ -27,9 +27,14 @@ class Search:
     refusal: RequestFailed | None = None
     answers_before: int | None = None
     _other_half: tuple[str, ...] = ()
+    _put_aside: frozenset[str] = frozenset()
 
     def next(self, missing: Sequence[str]) -> tuple[str, ...]:
         """The videos for the next POST, of those that have no answer; there is at least one."""
+        others = tuple(one for one in missing if one not in self._put_aside)
+        if not others:
+            self._put_aside = frozenset()
+        missing = others or missing
         open_ids = frozenset(missing)
         other_half = tuple(one for one in self._other_half if one in open_ids)
         if other_half:
@@ -51,6 +56,11 @@ class Search:
         """None of these is refused."""
         self._other_half = ()
         self.suspects = tuple(one for one in self.suspects if one not in asked)
+
+    def put_aside(self, asked: Sequence[str]) -> None:
+        """Nothing can be said of these before something else was answered: look at all others first."""
+        self._put_aside = self._put_aside.union(asked)
+        self.found()
 
     def found(self) -> None:
         """The one that stood alone has failed: nothing is known of the others."""

@@ -71,6 +71,7 @@ class Stop:
         with anyio.open_signal_receiver(*heeded) as signals:
             async for number in signals:
                 if self._signalled:
+                    self._console.say(f"{number.name}: ended at once; `bulk-classify resume` goes on with this run")
                     os._exit(Interrupted.exit_code)
                 self._signalled = True
                 self._console.say(f"{number.name}: finishing the requests under way; once more ends at once")

@@ -25,8 +25,9 @@ class GroupAnswer:
     """The answer of one prompt group for the videos of one chunk, as far as it has come.
 
     ``asked`` are the videos that the present walk was begun for, ``seen`` holds the answers, ``failures`` the videos
-    that cannot be answered any more. ``complete`` says that the present walk came to its end, ``ended_short`` that it
-    ended with fewer videos than it announced: what it was asked for and did not show is ``owing``.
+    that cannot be answered any more, ``refused`` those that a POST was last refused with. ``restarts`` counts walks in
+    a row that a dead token ended. ``complete`` says that the present walk came to its end, ``ended_short`` that it came
+    there with fewer videos than it announced: what it was asked for and did not show is ``owing``.
     """
 
     next_token: str | None
@@ -39,6 +40,8 @@ class GroupAnswer:
         self.owing: set[str] = set()
         self.arrived_at = 0.0
         self.repeated: list[str] = []
+        self.restarts = 0
+        self.refused: tuple[str, ...] = ()
         self._tokens: set[str] = set()
         self._in_walk = 0
         self._flaw = ""
@@ -50,6 +53,10 @@ class GroupAnswer:
         if walk.failed:
             for failure in _FAILURES.decode(walk.pages[0].body):
                 self.failures.setdefault(failure.video_id, failure)
+            self.next_token = None
+            return
+        if walk.refused:
+            self.refused = walk.asked or ()
             self.next_token = None
             return
         self.begin_walk(self._without_answer(self.video_ids) if walk.asked is None else walk.asked)
@@ -74,6 +81,11 @@ class GroupAnswer:
 
     def _without_answer(self, video_ids: Iterable[str]) -> tuple[str, ...]:
         return tuple(one for one in video_ids if one not in self.seen and one not in self.failures)
+
+    @property
+    def has_shown(self) -> bool:
+        """Whether the present walk has shown any video."""
+        return self._in_walk > 0
 
     @property
     def settled(self) -> bool:
@@ -146,9 +158,15 @@ class GroupAnswer:
         """Let nothing be owing any more: it is missing again."""
         self.owing.clear()
 
+    def accept_owing(self) -> None:
+        """What ended walks owe matched nothing: on this platform an empty token alone ends a walk."""
+        self.seen |= {one: VideoAnswer(one, ()) for one in self.owing}
+        self.owing.clear()
+
     def accept_silence(self) -> None:
         """The present walk is at its end: whatever of it was not shown matched nothing."""
         self.complete, self.ended_short = True, False
+        self.restarts = 0
         self.owing.difference_update(self.owed)
         for video_id in self.owed:
             self.seen[video_id] = VideoAnswer(video_id, ())
@@ -166,6 +184,10 @@ class GroupAnswer:
         page = HeldPage(msgspec.json.encode(failures), self.arrived_at)
         return HeldWalk(self.prompt_group, (page,), failed=True)
 
+    def refused_now(self, moment: float) -> HeldWalk:
+        """What the spool keeps where one of the videos that the present walk was begun for is refused."""
+        return HeldWalk(self.prompt_group, (HeldPage(wire.encode_held([]), moment),), refused=True, asked=self.asked)
+
     def newest(self, body: bytes) -> HeldWalk:
         """This walk as the spool keeps it, with its newest page."""
         page = HeldPage(body, self.arrived_at)
@@ -175,11 +197,12 @@ class GroupAnswer:
     def inherited(self, video_ids: Collection[str]) -> HeldWalk | None:
         """What a child chunk of these videos takes over; None where nothing is held for it."""
         answers = [wire.encode_answer(self.seen[one]) for one in video_ids if one in self.seen]
-        is_owing = not self.owing.isdisjoint(video_ids)
-        if not answers and not is_owing:
+        asked = tuple(one for one in video_ids if one in self.seen or one in self.owing)
+        if not asked:
             return None
         page = HeldPage(wire.encode_held(answers), self.arrived_at)
-        return HeldWalk(self.prompt_group, (page,), ended_short=is_owing)
+        is_owing = len(asked) > len(answers)
+        return HeldWalk(self.prompt_group, (page,), ended_short=is_owing, asked=asked if is_owing else None)
 
 
 def failure_of(video_id: str, error: RequestFailed) -> Failure:

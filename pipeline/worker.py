@@ -83,7 +83,7 @@ class Question:
 
 @dataclass(slots=True)
 class Experience:
-    """What the chunks of a run have taught each other, over all its processes."""
+    """What the chunks of a run have taught each other, over all its processes; ``bisect_posts`` is this one's alone."""
 
     score_source: str | None = None
     bisect_posts: int = 0
@@ -100,7 +100,6 @@ class Experience:
         totals = ledger.fact(TOTALS)
         return cls(
             score_source=ledger.fact(SCORE_SOURCE),
-            bisect_posts=ledger.posts_for("bisect"),
             proven_groups=ledger.answered_groups(),
             whole_walks=int(totals == "trusted"),
             totals_trusted=totals != "not trusted",
@@ -168,16 +167,15 @@ class Worker:
 
     async def _complete(self, chunk: Chunk, answer: GroupAnswer, *, is_last: bool) -> None:
         """Walk until every video of the chunk has its answer from this prompt group, or a failure."""
-        search = Search()
+        search = Search(answer.refused)
         reason = chunk.reason if not answer.seen else "resend"
-        restarts = 0
-        if answer.owing:  # inherited: this chunk is made of the videos that its parent's walk owed
-            answer.forgive()
-            if not self.experience.totals_trusted:
-                answer.begin_walk(answer.missing)
-                answer.accept_silence()
+        if answer.owing:  # inherited from the walk of the parent, or of an earlier process
+            if self.experience.totals_trusted:
+                answer.forgive()
+            else:
+                answer.accept_owing()
         while not answer.settled:
-            if search.suspects and self.experience.bisect_posts >= self._max_bisect_posts:
+            if search.suspects and answer.next_token is None and self.experience.bisect_posts >= self._max_bisect_posts:
                 await self._fail_suspects(chunk, answer, search, is_last=is_last)
                 continue
             begins = answer.next_token is None
@@ -190,18 +188,22 @@ class Worker:
                     reply = await self._page(answer)
                 await self._take(chunk, answer, reply, begins=begins, is_last=is_last)
             except RestartWalk as error:
-                restarts += 1
                 reason = "expiry"
-                answer.next_token = None
-                self._log.event("walk_restarted", "warning", chunk=chunk.number, reason=str(error))
-                if restarts > MAX_RESTARTS:
-                    await self._fail(chunk, answer, error, is_last=is_last)
+                await self._restart(chunk, answer, error, is_last=is_last)
             except (Bisect, Overloaded, GatewayFailed) as refusal:
                 # What is refused with a status to the end, while others are answered, lies in one of these videos.
                 reason = "resend"
                 await self._search_on(chunk, answer, search, refusal, is_last=is_last)
             except (AnswerUnusable, ResendFree, ResendCounted) as error:
                 await self._fail(chunk, answer, error, is_last=is_last)
+
+    async def _restart(self, chunk: Chunk, answer: GroupAnswer, error: RestartWalk, *, is_last: bool) -> None:
+        """Let the next walk ask for what this one has not shown; a few times in a row."""
+        answer.restarts += 1
+        answer.next_token = None
+        self._log.event("walk_restarted", "warning", chunk=chunk.number, reason=str(error))
+        if answer.restarts > MAX_RESTARTS:
+            await self._fail(chunk, answer, error, is_last=is_last)
 
     async def _search_on(
         self, chunk: Chunk, answer: GroupAnswer, search: Search, refusal: RequestFailed, *, is_last: bool
@@ -217,19 +219,30 @@ class Worker:
             self._doubt_the_job(group, refusal, frozenset(asked))
         if search.answers_before is None:
             search.answers_before = self._gate.answers
-        if len(asked) == 1:
+        # While nothing else was answered, it may be none of the videos, but the platform.
+        may_be_all = not isinstance(refusal, Bisect) and self._gate.answers == search.answers_before
+        if len(asked) > 1:
+            self._log.event("search", chunk=chunk.number, videos=len(asked), reason=str(refusal))
+            search.refused(asked, refusal, other_half_next=unknown or may_be_all)
+            mark = answer.refused_now(self._clock())
+            await self._sink.later(lambda ledger: ledger.spool(chunk.number, mark, begins=True))
+        elif may_be_all and self._gate.broken:
+            search.put_aside(asked)
+        else:
             search.found()
             await self._fail(chunk, answer, refusal, is_last=is_last)
-        else:
-            self._log.event("search", chunk=chunk.number, videos=len(asked), reason=str(refusal))
-            search.refused(asked, refusal, other_half_next=unknown or self._gate.broken)
 
     async def _fail_suspects(self, chunk: Chunk, answer: GroupAnswer, search: Search, *, is_last: bool) -> None:
         """The budget for searching is spent: all of them fail, and can be taken again, for most are innocent."""
-        assert search.refusal is not None
         answer.begin_walk(search.suspects)
+        refusal = search.refusal or Bisect("refused by the platform before the last stop")
+        said = (
+            f"{refusal}. It is one of {len(search.suspects)} videos, of which one at least is refused: "
+            "limits.max_bisect_posts is spent"
+        )
         search.found()
-        await self._fail(chunk, answer, search.refusal, is_last=is_last, retryable=True)
+        error = Bisect(said, code=refusal.code, http_status=refusal.http_status)
+        await self._fail(chunk, answer, error, is_last=is_last, retryable=True)
 
     def _doubt_the_job(self, prompt_group: int, refusal: RequestFailed, asked: frozenset[str]) -> None:
         message, refused_first = self.experience.refused.setdefault(prompt_group, (str(refusal), asked))
@@ -279,6 +292,8 @@ class Worker:
         empty token alone says that a walk is complete, and nothing is paid again for it.
         """
         known = self.experience
+        if answer.complete and not answer.has_shown:
+            return  # nothing announced and nothing shown: true, whatever is counted
         if answer.complete:
             known.whole_walks += 1
             if known.whole_walks == 1:
@@ -312,23 +327,26 @@ class Worker:
         tries = _tries_left(chunk, answer.prompt_group, search)
         while True:
             is_new = answer.prompt_group == 0 and not chunk.held and reason == chunk.reason and not search.suspects
-            post = await self._intend(chunk.number, answer.prompt_group, "bisect" if search.suspects else reason)
+            is_search = bool(search.suspects)
+            self.experience.bisect_posts += is_search
+            post = await self._intend(chunk.number, answer.prompt_group, "bisect" if is_search else reason)
             try:
                 reply = await self._send(post, request, chunk.videos if is_new else ())
             except RequestFailed as error:
-                is_counted = self._is_counted(error, len(answer.asked), search)
+                self.experience.bisect_posts -= is_search and self._found_nothing_out(error)
+                is_counted = not self._gate.broken or may_be_the_videos(error)
                 await self._record_failure(post, error, is_counted=is_counted)
                 if is_counted:
                     tries = tries.after(error)
                 if not isinstance(error, ResendFree | ResendCounted) or tries.used_up:
                     raise
-                if is_counted and search.suspects and _is_refusal(error):  # one send for each part
+                if is_search and _is_refusal(error):  # one send for each part
                     raise
                 if not self._gate.broken:  # else all wait together, at the gate
                     await self._gate.pause(resend_after(error, tries, jitter=self._jitter()))
                 reason = "resend"
             except Overbooked:
-                continue
+                self.experience.bisect_posts -= is_search
             else:
                 self.experience.proven_groups.add(answer.prompt_group)
                 return reply
@@ -357,21 +375,12 @@ class Worker:
         if not self.experience.fit.fits(videos):
             raise Outgrown
 
-    def _is_counted(self, error: RequestFailed, videos: int, search: Search) -> bool:
-        """Whether a failure burns one of the chunk's attempts.
-
-        While nothing but failures comes, only what may lie in the videos does, and what comes within a search. And then
-        no video fails alone before something else was answered since the search began: it may still be the platform.
-        """
-        if not self._gate.broken:
-            return True
-        if search.answers_before is None:
-            return videos > 1 and may_be_the_videos(error)
-        return videos > 1 or self._gate.answers > search.answers_before
+    def _found_nothing_out(self, error: RequestFailed) -> bool:
+        """Whether a failure says nothing of the videos, and cost nothing: the budget of a search is not for that."""
+        return isinstance(error, CannotConnect | RateLimited) or (isinstance(error, ResendFree) and self._gate.broken)
 
     async def _intend(self, chunk: int, prompt_group: int, reason: str) -> int:
         """Reserve a place for a POST, and make it durable that it is about to leave; its number."""
-        self.experience.bisect_posts += reason == "bisect"
         await self._gate.reserve()
         moment, window = self._clock(), self._gate.window
         return await self._sink.record(
@@ -455,10 +464,10 @@ class Worker:
             ids = [video.video_id for video in kept]
             rest = [video.video_id for video in too_long if video.video_id not in ids]
             if not any(one in answer.seen for one in rest for answer in answers):
-                return _children([ids, others], answers, "repack"), tuple(rest)
+                return _children([ids, others], answers, "repack", chunk.shortfalls), tuple(rest)
         half = len(too_long) // 2
         halves = [[video.video_id for video in part] for part in (too_long[:half], too_long[half:])]
-        return _children([*halves, others], answers, "repack"), ()
+        return _children([*halves, others], answers, "repack", chunk.shortfalls), ()
 
     async def _learned(self, refused: Sequence[Video], total_seconds: float | None) -> Sequence[Video]:
         """Learn from a refusal; the part of the refused videos that fits, as far as is known."""
@@ -491,7 +500,6 @@ class Worker:
             failures=tuple({failure.video_id: failure for failure in reversed(failures)}.values()),
             children=children,
             loose=loose,
-            attempts=chunk.attempts + 1,
             settled_at=settled_at,
         )
         await self._sink.commit(settlement, results, Origin(self._question.style, chunk.number, settled_at))

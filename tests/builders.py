@@ -100,7 +100,6 @@ def end(
         no_match=tuple(silent),
         failures=tuple(Failure(one, "video_refused", f"{one} is refused", 400) for one in failed),
         children=tuple(children),
-        attempts=1,
         settled_at=AT,
     )
     return End(settlement, [result_of(one) for one in matched] + [Result(one, ()) for one in silent])

@@ -261,13 +261,12 @@ def test_a_settled_chunks_spool_is_gone_and_its_children_have_what_they_inherit(
                     Child(("c",), "bisect", (walk(0, b"x", b"y", complete=True), walk(1, b"z", short=True))),
                     Child(("d",), "incomplete", shortfalls=2),
                 ),
-                attempts=5,
             ),
             [],
         )
     assert pending(ledger) == [
-        Chunk(2, (Video("c"),), "bisect", 0, 0, (walk(0, b"x", b"y", complete=True), walk(1, b"z", short=True))),
-        Chunk(3, (Video("d"),), "incomplete", 0, 2),
+        Chunk(2, (Video("c"),), "bisect", 0, (walk(0, b"x", b"y", complete=True), walk(1, b"z", short=True))),
+        Chunk(3, (Video("d"),), "incomplete", 2),
     ]
     assert ledger.counts().chunks == {PENDING: 2, IN_FLIGHT: 0, DONE: 0, REPLACED: 1}
     assert ledger.settled_by(1) == {"a": SCORED, "b": NO_MATCH}
@@ -292,12 +291,14 @@ def test_a_settlement_sets_states_segments_lengths_and_failures(ledger: Ledger) 
     lost = Failure("d", "timed_out", "it took too long")
     segments = [Segment(0, 0, 10, 2**32 - 1), Segment(2, 0, 7, 0)]
     with ledger.atomic():
-        ledger.settle(Settlement(1, ("a",), ("b",), (refused, lost), attempts=3, settled_at=AT), segments)
+        for _ in range(2):
+            ledger.intend_post(1, 0, "first", intended_at=1.0, window=None)
+        ledger.settle(Settlement(1, ("a",), ("b",), (refused, lost), settled_at=AT), segments)
     assert ledger.file_lengths() == [10, 0, 7]
     assert list(ledger.segments()) == [(1, segments[0]), (1, segments[1])]
     assert list(ledger.failure_rows("r1")) == [
-        FailureRow("c", "video_refused", "no such video", 404, False, 3, 1, "r1", AT),
-        FailureRow("d", "timed_out", "it took too long", None, True, 3, 1, "r1", AT),
+        FailureRow("c", "video_refused", "no such video", 404, False, 2, 1, "r1", AT),
+        FailureRow("d", "timed_out", "it took too long", None, True, 2, 1, "r1", AT),
     ]
     counts = ledger.counts()
     assert counts.videos == {OPEN: 1, SCORED: 1, NO_MATCH: 1, FAILED: 2}

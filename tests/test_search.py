@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from statistics import mean
 
@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Bisect
-from pipeline.run import run
+from pipeline.run import Retry, run
 from pipeline.search import Search
 from tests.runs import KEY, Desk, MovedClock, library
-from tests.servers.contract import ContractServer, Fault, RequestSeen, Status
+from tests.servers.contract import ContractServer, Fault, JsonObject, MissingVideos, RequestSeen, Status
+from tests.servers.test_contract import always
 
 POISONED = Bisect("a video is refused")
 POISON = Status(400, b'{"code": "video_broken", "message": "A video cannot be read."}')
@@ -121,3 +122,108 @@ async def test_a_video_that_breaks_the_platform_is_found_although_nothing_else_i
         desk.check(server, [one for one in videos if one != poisoned])
     assert desk.failures() == {poisoned: "internal_error"}
     assert len(server.posts) <= 6 + 2 * 6
+
+
+# ------------------------------------------------------------------------------------- searches that were interrupted
+
+
+def breaks(status: int, *poisoned: str) -> Callable[[RequestSeen], Fault | None]:
+    answer = Status(status, b'{"code": "video_broken", "message": "A video cannot be read."}')
+    return lambda seen: answer if seen.kind == "post" and {*poisoned}.intersection(seen.video_ids) else None
+
+
+@pytest.mark.parametrize("status", [500, 502])
+@pytest.mark.parametrize("places", [(0,), (9,), (0, 9), (0, 2, 5, 7, 9)])
+@pytest.mark.parametrize("concurrency", [1, 8])
+async def test_however_often_it_must_begin_again_a_search_ends(
+    desk: Desk, status: int, places: Collection[int], concurrency: int
+) -> None:
+    """POSTs that may be billed stop the run after three in a row: what they have narrowed down is kept."""
+    videos = library(30)
+    poisoned = [sorted(videos)[place] for place in places]
+    async with ContractServer(videos, key=KEY, faults=breaks(status, *poisoned)) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, limits__max_videos_per_post=10, limits__concurrency=concurrency)
+        exit_codes = [69]
+        while exit_codes[-1] == 69 and len(exit_codes) <= 12:
+            exit_codes.append((await run(desk.order(timer=MovedClock().timer))).exit_code)
+        assert exit_codes[-1] == 3
+        desk.check(server, [one for one in videos if one not in poisoned])
+    assert set(desk.failures()) == set(poisoned)
+
+
+async def test_probes_of_an_outage_spend_nothing_of_the_budget_for_searching(desk: Desk) -> None:
+    videos, clock, posts = library(20), MovedClock(), 0
+    poison = breaks(400, "video0003")
+
+    def fault(seen: RequestSeen) -> Fault | None:
+        nonlocal posts
+        posts += seen.kind == "post"
+        return Status(503) if seen.kind == "post" and 3 <= posts < 30 else poison(seen)
+
+    async with ContractServer(videos, key=KEY, faults=fault) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, limits__max_bisect_posts=12, limits__concurrency=1)
+        assert (await run(desk.order(timer=clock.timer))).exit_code == 3
+    assert set(desk.failures()) == {"video0003"}
+
+
+async def test_when_the_budget_is_spent_the_failure_says_so_and_a_retry_has_a_new_one(desk: Desk) -> None:
+    videos = library(32)
+    async with ContractServer(videos, key=KEY, faults=breaks(400, "video0003", "video0030")) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, limits__max_bisect_posts=8)
+        assert (await desk.run()).exit_code == 3
+        said = "videos, of which one at least is refused: limits.max_bisect_posts is spent"
+        suspects = [row for row in desk.rows("failures.ndjson") if row["retryable"]]
+        assert len(suspects) > 1
+        assert [row for row in suspects if not row["message"].endswith(said)] == []
+        for _ in range(4):
+            assert (await run(desk.order(read_input=False, retry=Retry()))).exit_code == 3
+        desk.check(server, [one for one in videos if one not in {"video0003", "video0030"}])
+    assert set(desk.failures()) == {"video0003", "video0030"}
+    assert server.reposts == 0
+
+
+async def test_pages_that_wait_behind_a_token_are_fetched_although_the_budget_is_spent(desk: Desk) -> None:
+    videos = library(80)
+    async with ContractServer(videos, key=KEY, faults=breaks(400, "video0079")) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, limits__max_bisect_posts=1, job__page_limit=4, api__request_timeout_seconds=60)
+        assert (await desk.run()).exit_code == 3
+    assert (len(server.posts), server.reposts) == (3, 0)  # 59 videos; 21, refused; 11 of them
+
+
+async def test_what_was_never_asked_for_is_not_silent_where_totals_count_something_else(desk: Desk) -> None:
+    """Two walks of a search end short, so that the empty token decides; what is left is asked for after the stop."""
+    videos = library(8)
+    refusal = breaks(400, "video0007")
+
+    def fault(seen: RequestSeen) -> Fault | None:
+        return refusal(seen) or (MissingVideos(1) if seen.kind == "post" and seen.number <= 3 else None)
+
+    async with ContractServer(videos, key=KEY, faults=fault, answer=always) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, limits__max_posts=3, limits__concurrency=1)
+        assert (await desk.run()).exit_code == 75
+        desk.write_config(server.url, limits__concurrency=1)
+        assert (await desk.run()).exit_code == 3
+    assert desk.failures() == {"video0007": "video_broken"}
+    assert "video0006" in {row["video_id"] for row in desk.rows("videos.ndjson") if row["status"] == "scored"}
+
+
+async def test_an_empty_walk_says_nothing_of_what_totals_count(desk: Desk) -> None:
+    """Videos that match nothing come first, on a platform whose totals count something else: no POST is made again."""
+    videos = library(60)
+
+    def answer(video_id: str, asked: JsonObject) -> JsonObject | None:
+        return None if video_id < "video0010" else always(video_id, asked)
+
+    def fault(seen: RequestSeen) -> Fault | None:
+        return MissingVideos(1) if seen.kind == "post" and seen.number > 1 else None
+
+    async with ContractServer(videos, key=KEY, faults=fault, answer=answer) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, limits__max_videos_per_post=10, limits__concurrency=1)
+        assert (await desk.run()).exit_code == 0
+    assert len(server.posts) <= 6 + 1  # the first that ends short is asked again: one alone may have lost a video

@@ -199,7 +199,7 @@ def test_a_file_that_is_a_pipe_is_a_difference_too(folder: Path) -> None:
             ["videos.ndjson: d is no_match, the ledger says scored"],
         ),
         (
-            ["UPDATE video SET state = 3 WHERE id = 'a'", "INSERT INTO failure SELECT 1, 'x', 'y', 1, 1, 1, 'z'"],
+            ["UPDATE video SET state = 3 WHERE id = 'a'", "INSERT INTO failure SELECT 1, 'x', 'y', 1, 1, 'z'"],
             [
                 "videos.ndjson: a is scored, the ledger says no",
                 "videos.ndjson: 5 rows, but the ledger has 4 answered videos",

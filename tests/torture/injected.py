@@ -142,7 +142,7 @@ class Bench:
         Raises ``BrokenPromise``; then the run's folder is kept.
         """
         desk = self._copied(point.scene, f"{point.scene} {point.call} {point.file} {point.number} {blow}")
-        witness = Witness(desk, self._server, LIBRARY, CONCURRENCY)
+        witness = Witness(desk, self._server, CONCURRENCY)
         await witness.note_ending()
         exit_code, trace = await self._struck(desk, point, blow)
         await witness.note_ending()

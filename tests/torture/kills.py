@@ -138,7 +138,7 @@ async def _killed_run(desk: Desk, dice: random.Random, most_kills: int, count: i
         desk.write_config(
             server.url, CLASSES, job__page_limit=4, **{f"limits__{name}": value for name, value in settings.items()}
         )
-        witness = Witness(desk, server, listed, CONCURRENCY)
+        witness = Witness(desk, server, CONCURRENCY)
         kills = await _kill_until_it_ends(desk, witness, trouble, dice, most_kills)
         rows = require_whole(desk, server, existing, CLASSES, dict.fromkeys(poisoned, "resource_not_exist"))
         planned = -(-count // VIDEOS_A_POST) * PROMPT_GROUPS

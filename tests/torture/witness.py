@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,13 +55,12 @@ class Ending:
 class Witness:
     """Follows one run directory through the lives of its processes, from the POSTs on that are still to come.
 
-    ``video_ids`` are its input, ``concurrency`` is its number of workers.
+    ``concurrency`` is its number of workers.
     """
 
-    def __init__(self, desk: Desk, server: ContractServer, video_ids: Iterable[str], concurrency: int) -> None:
+    def __init__(self, desk: Desk, server: ContractServer, concurrency: int) -> None:
         self._desk = desk
         self._server = server
-        self._video_ids = frozenset(video_ids)
         self._concurrency = concurrency
         self._first_post = len(server.posts)
         self.endings: list[Ending] = []
@@ -91,7 +91,8 @@ class Witness:
         ending.answered_videos = videos[VideoState.SCORED] + videos[VideoState.NO_MATCH]
         if not sum(videos.values()):
             return
-        settled = self._video_ids.difference(video.video_id for chunk in chunks for video in chunk.videos)
+        with closing(sqlite3.connect(folder / LEDGER)) as database:
+            settled = [video_id for (video_id,) in database.execute("SELECT id FROM video WHERE state > 0")]
         ending.held.update((one, group) for one in settled for group in self._groups)
         for chunk in chunks:
             self._note_walks(chunk, ending)
