@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,7 @@ from pipeline.rows import FAILURES, ROW_FILES, VIDEOS
 from pipeline.verify import verify
 from tests.builders import STYLE, End, OpenRun, end, opened, rows_in
 
-outcomes = st.sampled_from(["matched", "matched", "silent", "busy", "refused", "child one", "child two"])
+outcomes = st.sampled_from(["matched", "matched", "silent", "busy", "refused", "child one", "child two", "loose"])
 _STATE = {"matched": VideoState.SCORED, "silent": VideoState.NO_MATCH}
 _RETRYABLE = {"busy": True, "refused": False}
 AT_ONCE = -1
@@ -43,7 +44,16 @@ pages = st.builds(
     lambda group, body, stands: HeldWalk(group, (HeldPage(body, 1.5),), **stands),
     st.integers(0, 2),
     st.binary(max_size=5),
-    st.sampled_from([{"next_token": "token"}, {"complete": True}, {"ended_short": True}]),
+    st.sampled_from(
+        [
+            {"next_token": "token"},
+            {"next_token": "token", "asked": ("v0", "v1")},
+            {"complete": True},
+            {"ended_short": True},
+            {"failed": True},
+            {"refused": True, "asked": ("v2",)},
+        ]
+    ),
 )
 
 
@@ -53,13 +63,15 @@ class Expected:
 
     states: dict[str, VideoState] = field(default_factory=dict)
     durations: dict[str, float | None] = field(default_factory=dict)
-    chunk_of: dict[str, int] = field(default_factory=dict)
+    chunk_of: dict[str, int | None] = field(default_factory=dict)
     chunks: dict[int, ChunkState] = field(default_factory=dict)
     held: dict[int, tuple[HeldWalk, ...]] = field(default_factory=dict)
     posts: dict[int, PostState] = field(default_factory=dict)
+    posted: dict[int, int] = field(default_factory=dict)
+    burnt: dict[int, Counter[tuple[int, str]]] = field(default_factory=dict)
     rows: dict[str, tuple[int, str]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-    listed: dict[str, tuple[str, int]] | None = None
+    listed: dict[str, tuple[str, int | None]] | None = None
 
     def open_videos(self, chunk: int) -> list[str]:
         return [one for one, state in self.states.items() if self.chunk_of[one] == chunk and state is VideoState.OPEN]
@@ -74,7 +86,11 @@ class Expected:
         for start in range(0, len(videos), a_chunk):
             self.add_chunk(videos[start : start + a_chunk])
 
-    def failed(self) -> dict[str, tuple[str, int]]:
+    def loose(self) -> list[str]:
+        """The videos that wait for the packer, in input order."""
+        return [one for one in self.states if self.chunk_of[one] is None]
+
+    def failed(self) -> dict[str, tuple[str, int | None]]:
         """What the list of failures must say: for each video, in input order, the code and the chunk."""
         return {one: (self.failures[one], self.chunk_of[one]) for one in self.states if one in self.failures}
 
@@ -255,13 +271,28 @@ class Life(RuleBasedStateMachine):
                 ledger.pack(InOrder(ledger.next_chunk_number(), a_chunk))
 
         def note() -> None:
-            self.expected.states |= dict.fromkeys(fresh, VideoState.OPEN)
-            self.expected.durations |= dict.fromkeys(fresh, learnt)
-            if told is not None and names[:1] == fresh[:1]:
-                self.expected.durations |= dict.fromkeys(names[:1], told)
-            self.expected.add_chunks(fresh, a_chunk)
+            expected = self.expected
+            expected.states |= dict.fromkeys(fresh, VideoState.OPEN)
+            expected.durations |= dict.fromkeys(fresh)
+            expected.chunk_of |= dict.fromkeys(fresh)
+            for name in [*names[:1], *names]:
+                if expected.chunk_of[name] is None and expected.durations[name] is None:
+                    expected.durations[name] = told if name == names[0] and told is not None else learnt
+            expected.add_chunks(expected.loose(), a_chunk)
 
         self.carry_out(change, note, crash)
+
+    @precondition(lambda life: bool(life.expected.loose()))
+    @rule(a_chunk=st.integers(1, 4), crash=crashes)
+    def pack_again(self, a_chunk: int, crash: int | None) -> None:
+        """What was taken out of chunks goes into others."""
+
+        def change() -> None:
+            ledger = self.run.ledger
+            with ledger.atomic():
+                ledger.pack(InOrder(ledger.next_chunk_number(), a_chunk), "repack")
+
+        self.carry_out(change, lambda: self.expected.add_chunks(self.expected.loose(), a_chunk), crash)
 
     @precondition(lambda life: bool(life.living()))
     @rule(choice=st.integers(0), crash=crashes)
@@ -274,21 +305,32 @@ class Life(RuleBasedStateMachine):
 
         def note() -> None:
             self.expected.posts[post] = PostState.INTENDED
+            self.expected.posted[post] = chunk
             self.expected.chunks[chunk] = ChunkState.IN_FLIGHT
 
         self.carry_out(change, note, crash)
 
     @precondition(lambda life: PostState.INTENDED in life.expected.posts.values())
-    @rule(choice=st.integers(0), fate=st.sampled_from(list(PostState)[1:]), crash=crashes)
-    def end_a_post(self, choice: int, fate: PostState, crash: int | None) -> None:
+    @rule(
+        choice=st.integers(0),
+        fate=st.sampled_from(list(PostState)[1:]),
+        burnt=st.sampled_from([None, "counted", "overloaded"]),
+        crash=crashes,
+    )
+    def end_a_post(self, choice: int, fate: PostState, burnt: str | None, crash: int | None) -> None:
         intended = [post for post, state in self.expected.posts.items() if state is PostState.INTENDED]
         post = intended[choice % len(intended)]
 
         def change() -> None:
             with self.run.ledger.atomic():
-                self.run.ledger.end_post(post, fate, billed=None)
+                self.run.ledger.end_post(post, fate, billed=None, burnt=burnt)
 
-        self.carry_out(change, lambda: self.expected.posts.update({post: fate}), crash)
+        def note() -> None:
+            self.expected.posts[post] = fate
+            if burnt is not None:
+                self.expected.burnt.setdefault(self.expected.posted[post], Counter())[0, burnt] += 1
+
+        self.carry_out(change, note, crash)
 
     @precondition(lambda life: bool(life.living()))
     @rule(choice=st.integers(0), page=pages, begins=st.booleans(), crash=crashes)
@@ -300,7 +342,8 @@ class Life(RuleBasedStateMachine):
         if begins:
             held.append(page)
         else:
-            held[mine[-1]] = replace(page, pages=(*held[mine[-1]].pages, *page.pages))
+            begun = held[mine[-1]]
+            held[mine[-1]] = replace(page, pages=(*begun.pages, *page.pages), asked=begun.asked)
 
         def change() -> None:
             with self.run.ledger.atomic():
@@ -331,7 +374,8 @@ class Life(RuleBasedStateMachine):
         for place, video_id in enumerate(self.expected.open_videos(chunk)):
             parts.setdefault(fates[place % len(fates)], []).append(video_id)
         inherited = tuple(
-            replace(walk, next_token=None, complete=not walk.ended_short) for walk in self.expected.held[chunk]
+            replace(walk, next_token=None, complete=not (walk.ended_short or walk.failed or walk.refused))
+            for walk in self.expected.held[chunk]
         )
         children = [Child(tuple(parts[name]), name, inherited) for name in ("child one", "child two") if name in parts]
         failures = tuple(
@@ -340,7 +384,8 @@ class Life(RuleBasedStateMachine):
             for video_id in parts.get(code, [])
         )
         one = end(chunk, children=children, **{name: parts.get(name, []) for name in _STATE})
-        return replace(one, settlement=replace(one.settlement, failures=failures))
+        loose = tuple(parts.get("loose", ()))
+        return replace(one, settlement=replace(one.settlement, failures=failures, loose=loose))
 
     def note_end(self, one: End) -> None:
         settlement, expected = one.settlement, self.expected
@@ -350,7 +395,9 @@ class Life(RuleBasedStateMachine):
             expected.states |= dict.fromkeys(videos, _STATE[name])
         for result in one.results:
             expected.rows[result.video_id] = (settlement.chunk, "scored" if result.classes else "no_match")
-        expected.chunks[settlement.chunk] = ChunkState.REPLACED if settlement.children else ChunkState.DONE
+        goes_on = settlement.children or settlement.loose
+        expected.chunks[settlement.chunk] = ChunkState.REPLACED if goes_on else ChunkState.DONE
+        expected.chunk_of |= dict.fromkeys(settlement.loose)
         expected.held[settlement.chunk] = ()
         for child in settlement.children:
             expected.add_chunk(list(child.video_ids), child.held)
@@ -374,7 +421,9 @@ class Life(RuleBasedStateMachine):
 
         def note() -> None:
             for video_id in again:
-                expected.chunks[expected.chunk_of[video_id]] = ChunkState.REPLACED
+                chunk = expected.chunk_of[video_id]
+                assert chunk is not None
+                expected.chunks[chunk] = ChunkState.REPLACED
                 del expected.failures[video_id]
             expected.states |= dict.fromkeys(again, VideoState.OPEN)
             expected.add_chunks(again, 2)
@@ -424,9 +473,15 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def what_waits_is_whole(self) -> None:
         waiting = [chunk for chunk, state in self.expected.chunks.items() if state is ChunkState.PENDING]
-        assert [(one.number, list(one.videos), one.held) for one in self.run.pending()] == [
-            (chunk, [Video(one, self.expected.durations[one]) for one in self.expected.open_videos(chunk)], held)
-            for chunk, held in ((chunk, self.expected.held[chunk]) for chunk in waiting)
+        expected = self.expected
+        assert [(one.number, list(one.videos), one.held, one.burnt) for one in self.run.pending()] == [
+            (
+                chunk,
+                [Video(one, expected.durations[one]) for one in expected.open_videos(chunk)],
+                expected.held[chunk],
+                expected.burnt.get(chunk, {}),
+            )
+            for chunk in waiting
         ]
 
     @invariant()
