@@ -12,7 +12,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 LINES = {
     "floor.py": r"500 videos, \d+ a chunk: CPU [\d.]+ s, bare loop [\d.]+ s, ratio [\d.]+ \([\d.]+ to [\d.]+\)",
-    "packing.py": r"\| .+ \| \d+ \| \d+ \| 1\.\d{4} \| [\d.]+ s \|",
+    "packing.py": r"\| .+ \| \d+ \| \d+ \| 1\.\d{4} \| [\d.]+ s \||\| [\d,]+ \| [\w .%]+ \| \d+ \| \d+ \| \d+ \| 1\.\d{4} \|",
 }
 
 
@@ -21,5 +21,5 @@ def test_a_benchmark_prints_its_figures(name: str) -> None:
     command = [sys.executable, str(BENCHMARKS / name), "--quick"]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
     lines = ended.stdout.splitlines()
-    assert len(lines) == 2
+    assert len(lines) >= 2
     assert all(re.fullmatch(LINES[name], line) for line in lines), ended.stdout
