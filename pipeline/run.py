@@ -31,11 +31,12 @@ from pipeline.log import Level, Log
 from pipeline.manifest import Manifest, continued, new_manifest, read_manifest, write_manifest
 from pipeline.pacing import STEADY, Gate, Pace, Timer
 from pipeline.packing import prompt_groups
+from pipeline.posting import Experience, Question, Requests
 from pipeline.progress import Console, Progress
 from pipeline.rows import FAILURES, ROW_FILES, RowStyle, encode
 from pipeline.sink import Sink
 from pipeline.stopping import Stop, ended_by_signals
-from pipeline.worker import Experience, Question, Worker
+from pipeline.worker import Worker
 
 _CHUNKS_READ_AT_ONCE = 32
 
@@ -135,17 +136,17 @@ class _Flow:
         self._stop = Stop(self._gate, order.console)
         self._progress = _progress(ledger.counts(), len(question.groups), self._gate.posts_spent)
         self._sink = Sink(ledger, files, reserve_bytes=config.limits.reserve_bytes, on_low_space=self._stop_for_space)
-        self._worker = Worker(
+        requests = Requests(
             question,
             client,
             self._gate,
             self._sink,
             experience=Experience.of(ledger),
-            max_bisect_posts=config.limits.max_bisect_posts,
             log=log,
             clock=order.clock,
             jitter=order.jitter,
         )
+        self._worker = Worker(requests, max_bisect_posts=config.limits.max_bisect_posts)
         self._handed_out = self._ended = 0
         self._news = anyio.Event()
 

@@ -10,24 +10,18 @@ concerns the run stops it.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-from pipeline import wire
-from pipeline.chunks import Child, Chunk, ChunkState, PostState, Settlement
-from pipeline.client import Answer, Client
+from pipeline.chunks import Child, Chunk, ChunkState, Settlement
+from pipeline.client import Answer
 from pipeline.errors import (
     AnswerUnusable,
     Bisect,
-    CannotConnect,
     Drained,
     GatewayFailed,
     JobRefused,
     Outgrown,
-    Overbooked,
     Overloaded,
-    RateLimited,
     Repack,
     RequestFailed,
     RequestRefused,
@@ -36,106 +30,31 @@ from pipeline.errors import (
     RestartWalk,
     StopRun,
 )
-from pipeline.fitting import Fit
-from pipeline.ledger import FIT, SCORE_SOURCE, TOTALS, Ledger
-from pipeline.log import Log, utc
-from pipeline.models import MAX_SECONDS, Failure, Job, JobClass, Result, Video
-from pipeline.pacing import Gate
+from pipeline.ledger import FIT
+from pipeline.log import utc
+from pipeline.models import MAX_SECONDS, Failure, Video
+from pipeline.posting import Requests
 from pipeline.reaction import (
-    MAX_PAGE_RESENDS,
     MAX_RESTARTS,
     MAX_SHORTFALLS,
-    Tries,
-    budget_of,
-    may_be_the_videos,
-    page_resend_after,
-    resend_after,
 )
-from pipeline.rows import Origin, RowStyle
+from pipeline.rows import Origin
 from pipeline.search import Search
-from pipeline.sink import Sink
-from pipeline.walk import GroupAnswer, failure_of, merged
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of every chunk: the job in its prompt groups, and how the answers are to be paged and written."""
-
-    job: Job
-    groups: tuple[tuple[JobClass, ...], ...]
-    page_limit: int
-    style: RowStyle
-
-    def request(self, prompt_group: int, video_ids: Sequence[str]) -> wire.ClassifyRequest:
-        """The POST of one prompt group for some videos."""
-        job = self.job
-        return wire.ClassifyRequest(
-            self.groups[prompt_group],
-            job.options,
-            tuple(video_ids),
-            conversation_option=job.conversation_option,
-            include_clips=job.include_clips,
-            show_detailed_score=job.show_detailed_score,
-            page_limit=self.page_limit,
-            threshold=job.threshold,
-        )
-
-
-@dataclass(slots=True)
-class Experience:
-    """What the chunks of a run have taught each other, over all its processes; ``bisect_posts`` is this one's alone."""
-
-    score_source: str | None = None
-    bisect_posts: int = 0
-    proven_groups: set[int] = field(default_factory=set)
-    refused: dict[int, tuple[str, frozenset[str]]] = field(default_factory=dict)
-    whole_walks: int = 0
-    short_walks: int = 0
-    totals_trusted: bool = True
-    fit: Fit = field(default_factory=Fit)
-
-    @classmethod
-    def of(cls, ledger: Ledger) -> Experience:
-        """What the ledger remembers of it."""
-        totals = ledger.fact(TOTALS)
-        return cls(
-            score_source=ledger.fact(SCORE_SOURCE),
-            proven_groups=ledger.answered_groups(),
-            whole_walks=int(totals == "trusted"),
-            totals_trusted=totals != "not trusted",
-            fit=Fit.remembered(ledger.fact(FIT)),
-        )
+from pipeline.walk import GroupAnswer, failure_of
 
 
 class Worker:
-    """Answers chunks, one at a time for each task that calls ``answer``.
+    """Answers chunks, one at a time for each task that calls ``answer``."""
 
-    ``clock`` gives seconds since the epoch, ``jitter`` numbers from 0 to 1 that spread the resends.
-    """
-
-    def __init__(
-        self,
-        question: Question,
-        client: Client,
-        gate: Gate,
-        sink: Sink,
-        *,
-        experience: Experience,
-        max_bisect_posts: int,
-        log: Log,
-        clock: Callable[[], float],
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        self._question = question
-        self._client = client
-        self._gate = gate
-        self._sink = sink
+    def __init__(self, requests: Requests, *, max_bisect_posts: int) -> None:
+        self._requests = requests
+        self._question = requests.question
+        self._gate = requests.gate
+        self._sink = requests.sink
+        self._log = requests.log
+        self._clock = requests.clock
         self._max_bisect_posts = max_bisect_posts
-        self._log = log
-        self._clock = clock
-        self._jitter = jitter
-        self._order = {one.name: place for place, one in enumerate(question.job.classes)}
-        self.experience = experience
+        self.experience = requests.experience
 
     async def answer(self, chunk: Chunk) -> Settlement:
         """Bring one chunk to its end. Raises ``Drained`` or a ``StopRun`` where the run stops before that."""
@@ -185,7 +104,7 @@ class Worker:
                     reply = await self._post(chunk, answer, reason, search)
                     search.answered(answer.asked)
                 else:
-                    reply = await self._page(answer)
+                    reply = await self._requests.page(answer.next_token or "")
                 await self._take(chunk, answer, reply, begins=begins, is_last=is_last)
             except RestartWalk as error:
                 reason = "expiry"
@@ -269,7 +188,6 @@ class Worker:
 
     async def _take(self, chunk: Chunk, answer: GroupAnswer, reply: Answer, *, begins: bool, is_last: bool) -> None:
         """Add a page to the answer, and spool it unless the chunk's commit is its first durable write."""
-        await self._check_score_source(reply)
         try:
             answer.take(reply.page, self._clock())
         except AnswerUnusable:
@@ -279,160 +197,24 @@ class Worker:
         if answer.repeated:
             self._log.event("videos_repeated", "warning", chunk=chunk.number, video_ids=answer.repeated[:20])
             answer.repeated.clear()
-        if answer.ended_short or answer.complete:
-            await self._judge(answer)
+        is_over = answer.ended_short or answer.complete
+        if is_over and await self._requests.silence_counts(complete=answer.complete, has_shown=answer.has_shown):
+            answer.accept_silence()
         if not (is_last and answer.settled):
             held = answer.newest(reply.body)
             await self._sink.later(lambda ledger: ledger.spool(chunk.number, held, begins=begins))
 
-    async def _judge(self, answer: GroupAnswer) -> None:
-        """Learn whether ``total_results`` counts videos on this platform.
-
-        Where the first two walks of a run both end with fewer videos than announced it counts something else: then an
-        empty token alone says that a walk is complete, and nothing is paid again for it.
-        """
-        known = self.experience
-        if answer.complete and not answer.has_shown:
-            return  # nothing announced and nothing shown: true, whatever is counted
-        if answer.complete:
-            known.whole_walks += 1
-            if known.whole_walks == 1:
-                await self._sink.later(lambda ledger: ledger.remember(TOTALS, "trusted"))
-            return
-        known.short_walks += 1
-        if known.totals_trusted and known.short_walks >= 2 and not known.whole_walks:
-            known.totals_trusted = False
-            await self._sink.later(lambda ledger: ledger.remember(TOTALS, "not trusted"))
-            self._log.event("totals_not_trusted", "warning", reason="total_results does not count videos here")
-        if not known.totals_trusted:
-            answer.accept_silence()
-
-    async def _check_score_source(self, reply: Answer) -> None:
-        source = reply.page.score_source
-        if source is None or source == self.experience.score_source:
-            return
-        if self.experience.score_source is not None:
-            raise JobRefused(
-                f"the scores now come from {source}, those of this run from {self.experience.score_source}; "
-                "two scales never mix in one directory: use another --out"
-            )
-        self.experience.score_source = source
-        await self._sink.later(lambda ledger: ledger.remember(SCORE_SOURCE, source))
-
-    # --------------------------------------------------------------------------------------------------- requests
-
     async def _post(self, chunk: Chunk, answer: GroupAnswer, reason: str, search: Search) -> Answer:
-        """POST for what the walk asks, until an answer came. Raises what ends the attempts."""
-        request = self._question.request(answer.prompt_group, answer.asked)
-        tries = _tries_left(chunk, answer.prompt_group, search)
-        while True:
-            is_new = answer.prompt_group == 0 and not chunk.held and reason == chunk.reason and not search.suspects
-            is_search = bool(search.suspects)
-            self.experience.bisect_posts += is_search
-            post = await self._intend(chunk.number, answer.prompt_group, "bisect" if is_search else reason)
-            try:
-                reply = await self._send(post, request, chunk.videos if is_new else ())
-            except RequestFailed as error:
-                self.experience.bisect_posts -= is_search and self._found_nothing_out(error)
-                is_counted = not self._gate.broken or may_be_the_videos(error)
-                await self._record_failure(post, error, is_counted=is_counted)
-                if is_counted:
-                    tries = tries.after(error)
-                if not isinstance(error, ResendFree | ResendCounted) or tries.used_up:
-                    raise
-                if is_search and _is_refusal(error):  # one send for each part
-                    raise
-                if not self._gate.broken:  # else all wait together, at the gate
-                    await self._gate.pause(resend_after(error, tries, jitter=self._jitter()))
-                reason = "resend"
-            except Overbooked:
-                self.experience.bisect_posts -= is_search
-            else:
-                self.experience.proven_groups.add(answer.prompt_group)
-                return reply
-
-    async def _send(self, post: int, request: wire.ClassifyRequest, videos: Sequence[Video]) -> Answer:
-        """Send one POST that was intended, and write down whether it left and was answered.
-
-        Raises ``Outgrown`` where these videos are too long together, as others have taught by the time that it may go.
-        """
-        try:
-            async with self._gate.post_turn():
-                self._check_length(videos)
-                reply = await self._client.classify(request)
-                self._gate.answered(reply.quota)
-        except (Drained, Overbooked, Outgrown):
-            self._gate.give_back()
-            await self._end_post(post, PostState.NOT_SENT, billed=False)
-            raise
-        except StopRun as error:
-            await self._record_failure(post, error.__cause__ or error, is_counted=True)
-            raise
-        await self._end_post(post, PostState.ANSWERED, billed=True, http_status=200)
-        return reply
-
-    def _check_length(self, videos: Sequence[Video]) -> None:
-        if not self.experience.fit.fits(videos):
-            raise Outgrown
-
-    def _found_nothing_out(self, error: RequestFailed) -> bool:
-        """Whether a failure says nothing of the videos, and cost nothing: the budget of a search is not for that."""
-        return isinstance(error, CannotConnect | RateLimited) or (isinstance(error, ResendFree) and self._gate.broken)
-
-    async def _intend(self, chunk: int, prompt_group: int, reason: str) -> int:
-        """Reserve a place for a POST, and make it durable that it is about to leave; its number."""
-        await self._gate.reserve()
-        moment, window = self._clock(), self._gate.window
-        return await self._sink.record(
-            lambda ledger: ledger.intend_post(chunk, prompt_group, reason, intended_at=moment, window=window)
+        """POST for what the walk asks. Of a chunk that nobody has posted yet it is looked at whether it still fits."""
+        is_new = answer.prompt_group == 0 and not chunk.held and reason == chunk.reason and not search.suspects
+        return await self._requests.post(
+            self._question.of_videos(answer.prompt_group, answer.asked),
+            chunk,
+            answer.prompt_group,
+            reason=reason,
+            search=search,
+            fitting=chunk.videos if is_new else (),
         )
-
-    async def _end_post(
-        self,
-        post: int,
-        state: PostState,
-        *,
-        billed: bool | None,
-        http_status: int | None = None,
-        burnt: str | None = None,
-    ) -> None:
-        window = self._gate.window
-        await self._sink.later(
-            lambda ledger: ledger.end_post(
-                post, state, billed=billed, http_status=http_status, burnt=burnt, window=window
-            )
-        )
-
-    async def _record_failure(self, post: int, error: BaseException, *, is_counted: bool) -> None:
-        """Write down what a failed POST may have cost."""
-        code = error.code if isinstance(error, RequestFailed) else type(error).__name__
-        status = error.http_status if isinstance(error, RequestFailed) else None
-        burnt = budget_of(error) if is_counted and isinstance(error, RequestFailed) else None
-        self._log.event("post_failed", "warning", post=post, code=code, reason=str(error))
-        if isinstance(error, CannotConnect):
-            await self._end_post(post, PostState.NOT_SENT, billed=False)
-        elif isinstance(error, ResendCounted):
-            await self._end_post(post, PostState.UNKNOWN, billed=None, http_status=status, burnt=burnt)
-        elif isinstance(error, AnswerUnusable):
-            await self._end_post(post, PostState.ANSWERED, billed=True, http_status=status)
-        else:
-            await self._end_post(post, PostState.REFUSED, billed=False, http_status=status, burnt=burnt)
-
-    async def _page(self, answer: GroupAnswer) -> Answer:
-        """GET the next page of a walk. Raises ``RestartWalk`` where that does not succeed."""
-        tries = waits = 0
-        while True:
-            await self._gate.page_turn()
-            try:
-                return await self._client.page(answer.next_token or "")
-            except (ResendFree, ResendCounted) as error:
-                waits += 1
-                # A 429 is no fault of the walk's; if nothing else ends it, the token's end does.
-                is_refused = isinstance(error, RateLimited)
-                tries += not is_refused
-                if tries > MAX_PAGE_RESENDS:
-                    raise RestartWalk(f"a page did not come: {error}", code=error.code) from None
-                await self._gate.pause(page_resend_after(error, waits, jitter=1.0 if is_refused else self._jitter()))
 
     # -------------------------------------------------------------------------------------------------- the chunk
 
@@ -492,7 +274,8 @@ class Worker:
                 failures += [_incomplete(one) for one in short]
             owed.update(short)
         settled_at = utc(max((answer.arrived_at for answer in answers), default=0.0) or self._clock())
-        results = self._results([one for one in _open_ids(answers) if one not in owed], answers)
+        answered = [one for one in _open_ids(answers) if one not in owed]
+        results = self._requests.results((one, [answer.seen.get(one) for answer in answers]) for one in answered)
         settlement = Settlement(
             chunk.number,
             scored=tuple(result.video_id for result in results if result.classes),
@@ -504,30 +287,6 @@ class Worker:
         )
         await self._sink.commit(settlement, results, Origin(self._question.style, chunk.number, settled_at))
         return settlement
-
-    def _results(self, video_ids: Sequence[str], answers: Sequence[GroupAnswer]) -> list[Result]:
-        detailed = self._question.job.show_detailed_score
-        results = [
-            merged(video_id, [answer.seen.get(video_id) for answer in answers], self._order, detailed=detailed)
-            for video_id in video_ids
-        ]
-        strange = {one.name for result in results for one in result.classes[-1:] if one.name not in self._order}
-        if strange:
-            self._log.event("classes_not_asked_for", "warning", classes=sorted(strange))
-        return results
-
-
-def _tries_left(chunk: Chunk, prompt_group: int, search: Search) -> Tries:
-    """The attempts for one request, less what is burnt of them: that was for the whole, not for a part."""
-    if search.suspects:
-        return Tries()
-    burnt = {kind: number for (group, kind), number in chunk.burnt.items() if group == prompt_group}
-    return Tries(**burnt).with_one_left()
-
-
-def _is_refusal(error: RequestFailed) -> bool:
-    """Whether a failure is the platform's own answer, and no accident on the way."""
-    return isinstance(error, Bisect | Overloaded | GatewayFailed)
 
 
 def _open_ids(answers: Sequence[GroupAnswer]) -> list[str]:

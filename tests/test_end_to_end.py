@@ -20,9 +20,9 @@ from pipeline.platform.embed import WordEmbedder
 from pipeline.platform.scoring import classify
 from pipeline.platform.store import Store
 from pipeline.platform.videos import IndexedVideo, Track
+from pipeline.posting import Question
 from pipeline.rows import ROW_FILES, SCORES, VIDEOS, Origin, RowStyle, lines_of
 from pipeline.walk import merged
-from pipeline.worker import Question
 from tests.runs import Desk
 from tests.servers.contract import JsonObject
 
@@ -93,7 +93,7 @@ def expected_rows(desk: Desk, index: Path, videos: Sequence[IndexedVideo]) -> di
     with Store.open(index) as store:
         calibration = store.calibration()
     answers = [
-        {answer.video_id: answer for answer in classify(videos, question.request(group, []), vectors, calibration)}
+        {answer.video_id: answer for answer in classify(videos, question.of_videos(group, []), vectors, calibration)}
         for group in range(len(question.groups))
     ]
     order = {one.name: place for place, one in enumerate(job.classes)}
