@@ -15,19 +15,20 @@ import msgspec
 from pipeline.models import MAX_SECONDS, Video
 
 _SPARE = 0.0005  # beyond the largest share seen, for the next may be larger
-_ONE_WRONG_VIDEO = 0.02  # a larger share may be one video's wrong duration: it counts once it was seen twice
+_ONE_WRONG_VIDEO = 0.02  # a larger share may be one video's wrong duration: it counts when it was seen three times
+_NO_SHARE = 0.3  # and this is nobody's usual error
 _SPARE_FOR_UNKNOWN = 0.95
 
 
 class Fit(msgspec.Struct):
     """What refusals have taught.
 
-    ``overshoots`` are the two largest shares by which a refused POST was longer, as the platform counts, than we knew;
-    ``most_unknown`` is how many videos of unknown duration fit, None before one of their POSTs was refused.
+    ``overshoots`` are the three largest shares by which refused POSTs were longer than we had counted; ``unknown`` are
+    the two smallest numbers of videos of unknown duration that would have fitted into refused POSTs.
     """
 
-    overshoots: tuple[float, float] = (0.0, 0.0)
-    most_unknown: int | None = None
+    overshoots: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    unknown: tuple[int, ...] = ()
 
     @classmethod
     def remembered(cls, text: str | None) -> Fit:
@@ -41,19 +42,23 @@ class Fit(msgspec.Struct):
     @property
     def max_seconds(self) -> int:
         """Seconds, as we count, that may be posted together."""
-        largest, second = self.overshoots
-        share = largest if largest <= _ONE_WRONG_VIDEO else second
+        share = max((one for one in self.overshoots if one <= _ONE_WRONG_VIDEO), default=self.overshoots[-1])
         return floor(MAX_SECONDS / (1 + share + (_SPARE if share else 0)))
 
+    @property
+    def most_unknown(self) -> int | None:
+        """Videos of unknown duration that may be posted together; None before two POSTs of them were refused."""
+        return self.unknown[1] if len(self.unknown) > 1 else None
+
     def learn(self, videos: Sequence[Video], total_seconds: float) -> None:
-        """These videos were refused, being ``total_seconds`` long."""
+        """These videos were refused, being ``total_seconds`` long. They are no part of what was refused before."""
         ours = _seconds(videos)
         if ours is None:
             fitting = max(1, int(len(videos) * MAX_SECONDS / total_seconds * _SPARE_FOR_UNKNOWN))
-            self.most_unknown = min(fitting, self.most_unknown or fitting)
-        else:
-            first, second = sorted((*self.overshoots, total_seconds / ours - 1), reverse=True)[:2]
-            self.overshoots = first, second
+            self.unknown = tuple(sorted((*self.unknown, fitting))[:2])
+        elif total_seconds / ours - 1 <= _NO_SHARE:
+            first, second, third = sorted((*self.overshoots, total_seconds / ours - 1), reverse=True)[:3]
+            self.overshoots = first, second, third
 
     def fits(self, videos: Sequence[Video]) -> bool:
         """Whether these may be posted together. One alone always may: nobody can make it shorter."""

@@ -53,7 +53,7 @@ class GroupAnswer:
         if walk.failed:
             for failure in _FAILURES.decode(walk.pages[0].body):
                 self.failures.setdefault(failure.video_id, failure)
-            self.next_token = None
+            self.next_token, self.refused = None, ()
             return
         if walk.refused:
             self.refused = walk.asked or ()

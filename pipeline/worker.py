@@ -222,7 +222,7 @@ class Worker:
         """Take videos out of a chunk that is too long, as others have taught, before it is posted."""
         ids = tuple(video.video_id for video in self.experience.fit.kept(chunk.videos))
         rest = tuple(video.video_id for video in chunk.videos if video.video_id not in ids)
-        settlement = Settlement(chunk.number, children=(Child(ids, chunk.reason),), loose=rest)
+        settlement = Settlement(chunk.number, children=(Child(ids, chunk.reason),) if ids else (), loose=rest)
         await self._sink.record(lambda ledger: ledger.settle(settlement, ()))
         return settlement
 
@@ -241,7 +241,8 @@ class Worker:
         open_ids = _open_ids(answers)
         too_long = [video for video in chunk.videos if video.video_id in asked.intersection(open_ids)]
         others = [one for one in open_ids if one not in asked]
-        kept = await self._learned(too_long, refusal.total_seconds)
+        # A part of what was refused before may hold the one video whose duration is wrong.
+        kept = too_long if chunk.reason == "repack" else await self._learned(too_long, refusal.total_seconds)
         if 0 < len(kept) < len(too_long):
             ids = [video.video_id for video in kept]
             rest = [video.video_id for video in too_long if video.video_id not in ids]
