@@ -136,6 +136,21 @@ class Intake:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenVideos:
+    """The videos that are still to be asked for: their known duration in seconds, whole and cut off at a longest.
+
+    ``too_long`` are those longer than that, ``first_too_long`` the id of one.
+    """
+
+    videos: int
+    seconds: float
+    seconds_cut_off: float
+    unknown_durations: int
+    too_long: int = 0
+    first_too_long: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How the run stands. ``posts`` counts by (reason, state), ``failures`` failed videos by code.
 

@@ -37,6 +37,19 @@ _log_level = click.option(
 )
 
 
+def _config_of_a_run(command: Callable[..., None]) -> Callable[..., None]:
+    """What names a run that begins: its config, and what the command line puts in the place of settings."""
+    for decorate in (
+        _set,
+        click.option("--api-url", metavar="URL", help='The platform\'s base URL, or "embedded"; in place of api.url.'),
+        click.option("--out", metavar="DIR", help="The run directory; in place of output.dir."),
+        click.option("--ids", multiple=True, metavar="FILE", help="An id list, or - for stdin; in place of input.ids."),
+        click.argument("config", type=_PATH),
+    ):
+        command = decorate(command)
+    return command
+
+
 def main() -> None:
     """Run the command line; every error of ours is a line, and an exit code."""
     if sys.platform == "win32":
@@ -82,21 +95,33 @@ def _commands() -> None:
 
 
 @_commands.command()
-@click.argument("config", type=_PATH)
-@click.option("--ids", multiple=True, metavar="FILE", help="An id list, or - for stdin; in place of input.ids.")
-@click.option("--out", metavar="DIR", help="The run directory; in place of output.dir.")
-@click.option("--api-url", metavar="URL", help='The platform\'s base URL, or "embedded"; in place of api.url.')
-@_set
+@_config_of_a_run
 @_quiet
 @_log_level
 @_json
-def run(config: Path, ids: Sequence[str], out: str | None, api_url: str | None, **options: Any) -> None:
+def run(config: Path, **options: Any) -> None:
     """Classify every video that CONFIG names, or go on where an earlier run of the same job stopped."""
-    from pipeline.config import load
+    loaded = _loaded(config, options)
+    _run(loaded, Path(loaded.output.dir), read_input=True, options=options)
 
-    flags = _settings(options["settings"]) | {"--ids": list(ids) or None, "--out": out, "--api-url": api_url}
-    loaded = load(config, flags=flags, environment=_environment())
-    _run(loaded.config, Path(loaded.config.output.dir), read_input=True, options=options)
+
+@_commands.command()
+@_config_of_a_run
+@_json
+def plan(config: Path, **options: Any) -> None:
+    """Tell what running CONFIG would cost from where it stands now, and spend and change nothing."""
+    import anyio
+
+    from pipeline.config import warnings_of
+    from pipeline.plan import in_words
+    from pipeline.rehearsal import rehearsed
+
+    loaded = _loaded(config, options)
+    sends = loaded.input.index_id is not None
+    order = _order(loaded, Path(loaded.output.dir), read_input=True, options=options, needs_key=sends)
+    for warning in warnings_of(loaded):
+        order.console.say(f"warning: {warning}")
+    _tell(anyio.run(rehearsed, order), in_words, as_json=options["as_json"])
 
 
 @_commands.command()
@@ -164,22 +189,29 @@ def _run(
     sys.exit(outcome.exit_code)
 
 
-def _order(config: Config, folder: Path, *, read_input: bool, options: dict[str, Any]) -> Order:
+def _loaded(config: Path, options: Mapping[str, Any]) -> Config:
+    from pipeline.config import load
+
+    flags = {"--ids": list(options["ids"]) or None, "--out": options["out"], "--api-url": options["api_url"]}
+    return load(config, flags=_settings(options["settings"]) | flags, environment=_environment()).config
+
+
+def _order(config: Config, folder: Path, *, read_input: bool, options: dict[str, Any], needs_key: bool = True) -> Order:
     from platformdirs import user_cache_path
 
-    from pipeline.config import api_key
+    from pipeline.config import ApiKey, api_key
     from pipeline.progress import Console
     from pipeline.run import Order
 
     return Order(
         config,
         folder,
-        api_key(config.api, _environment()),
-        Console(sys.stderr, quiet=options["quiet"]),
+        api_key(config.api, _environment()) if needs_key else ApiKey("none-is-sent"),
+        Console(sys.stderr, quiet=options.get("quiet", False)),
         sys.stdin.buffer,
         user_cache_path("bulk-classify"),
         read_input,
-        log_level=options["log_level"],
+        log_level=options.get("log_level", "info"),
     )
 
 
@@ -221,7 +253,8 @@ def config() -> None:
 @_json
 def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
     """Validate CONFIG, and print every key's value and where it comes from."""
-    from pipeline.config import effective, load, warnings_of
+    from pipeline.config import effective, job_of, load, warnings_of
+    from pipeline.plan import shape_hint
 
     loaded = load(config, flags=_settings(settings), environment=_environment())
     values = effective(loaded.config)
@@ -229,6 +262,8 @@ def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
     _tell(facts, _settings_with_origins, as_json=as_json)
     for warning in warnings_of(loaded.config):
         click.echo(f"warning: {warning}", err=True)
+    if hint := shape_hint(job_of(loaded.config).classes):
+        click.echo(f"hint: {hint}", err=True)
 
 
 # -------------------------------------------------------------------------------------------------- the local platform

@@ -27,6 +27,7 @@ from pipeline.chunks import (
     HeldPage,
     HeldWalk,
     Intake,
+    OpenVideos,
     PostState,
     Segment,
     Settlement,
@@ -403,6 +404,30 @@ class Ledger(LedgerFile):
         retryable = self._count("SELECT count(*) FROM failure WHERE retryable")
         seconds, unknown = self._all("SELECT coalesce(sum(duration), 0), count(*) - count(duration) FROM video")[0]
         return Counts(videos, chunks, packed_chunks, posts, failures, retryable, seconds, unknown)
+
+    def open_videos(self, longest_seconds: float) -> OpenVideos:
+        """The videos that are still to be asked for, and how long they are."""
+        videos, seconds, cut_off, known, too_long = self._all(
+            "SELECT count(*), coalesce(sum(duration), 0), coalesce(sum(min(duration, ?1)), 0), count(duration), "
+            "coalesce(sum(duration > ?1), 0) FROM video WHERE state = 0",
+            longest_seconds,
+        )[0]
+        first = self._one("SELECT id FROM video WHERE state = 0 AND duration > ? ORDER BY video", longest_seconds)
+        return OpenVideos(videos, seconds, cut_off, videos - known, too_long, None if first is None else first[0])
+
+    def chunks_with_answers(self) -> list[Chunk]:
+        """The pending chunks that hold a part of their answers, whole; few of them, for the others were cut off."""
+        numbers = self._all("SELECT DISTINCT chunk FROM walk ORDER BY chunk")
+        return [chunk for (number,) in numbers for chunk in self.pending_after(number - 1, 1)]
+
+    def in_no_chunk(self, others: Collection[str]) -> list[Video]:
+        """The videos that wait to be packed, and these others with them, in input order."""
+        rows = self._all(
+            "SELECT id, duration FROM video WHERE chunk IS NULL OR id IN (SELECT value FROM json_each(?)) "
+            "ORDER BY video",
+            json.dumps(list(others)),
+        )
+        return [Video(video_id, duration) for video_id, duration in rows]
 
     def failure_rows(self, run_id: str) -> Iterator[FailureRow]:
         """Every failed video, in input order; ``attempts`` are the POSTs that left for its last chunk."""

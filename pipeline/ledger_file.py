@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -88,10 +88,13 @@ CREATE TABLE segment (
 
 
 class LedgerFile:
-    """The open file of one ledger. Raises ``StorageError`` for whatever SQLite cannot do, and for a file of others."""
+    """The open file of one ledger. Raises ``StorageError`` for whatever SQLite cannot do, and for a file of others.
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self.path = path
+    Where it is a copy, messages name the file that it is ``copy_of``.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False, copy_of: Path | None = None) -> None:
+        self.path = copy_of or path
         with _translated(path):
             mode = "ro" if read_only else "rw"
             if not read_only:
@@ -138,6 +141,11 @@ class LedgerFile:
         """Close the file; what was committed stays."""
         with _translated(self.path):
             self._connection.close()
+
+    def copy_to(self, path: Path) -> None:
+        """Write the ledger as it stands now to another file, also while another process works on it."""
+        with _translated(self.path), closing(sqlite3.connect(path)) as copy:
+            self._connection.backup(copy)
 
     @contextmanager
     def atomic(self) -> Iterator[None]:

@@ -31,11 +31,13 @@ from pipeline.log import Level, Log
 from pipeline.manifest import Manifest, continued, new_manifest, read_manifest, write_manifest
 from pipeline.pacing import STEADY, Gate, Pace, Timer
 from pipeline.packing import prompt_groups
+from pipeline.plan import in_words, plan_of
 from pipeline.posting import Experience, Question, Requests
 from pipeline.progress import Console, Progress
 from pipeline.rows import FAILURES, ROW_FILES, RowStyle, encode
 from pipeline.sink import Sink
 from pipeline.stopping import Stop, ended_by_signals
+from pipeline.survey import Taken, survey
 from pipeline.worker import Worker
 
 _CHUNKS_READ_AT_ONCE = 32
@@ -97,12 +99,12 @@ async def run(order: Order) -> Outcome:
         if order.config.api.url != "embedded":
             opened.enter_context(rundir.account_held(order.cache / "accounts", _account(order), folder))
         ledger = opened.enter_context(Ledger(folder / rundir.LEDGER))
-        manifest = _agreed_manifest(order, ledger)
+        manifest = agreed_manifest(order, ledger)
+        write_manifest(folder, manifest)
         log = opened.enter_context(Log(folder / rundir.LOG, level=order.log_level, clock=clock))
         log.event("run_began", run_id=manifest.run_id, version=pipeline.__version__)
         client = await opened.enter_async_context(connected(order.config, order.key, cache=order.cache, clock=clock))
-        if order.read_input:
-            await _take_in(order, ledger, client, log)
+        taken = await _take_in(order, ledger, client, log) if order.read_input else Taken()
         beginning.close()
         files = opened.enter_context(rundir.RowFiles(folder, ledger.file_lengths()))
         with ledger.atomic():
@@ -110,8 +112,11 @@ async def run(order: Order) -> Outcome:
             if order.retry:
                 again = ledger.take_again(order.retry.codes, packer_of(order.config, ledger), every=order.retry.every)
                 order.console.say(f"retry: {again:,} failed videos are taken again")
+        plan = plan_of(survey(ledger, folder, order.config, taken), order.config, now=clock())
+        for line in in_words(plan):
+            order.console.say(line)
         flow = _Flow(order, manifest, ledger, files, client, log)
-        stopped = await flow.run()
+        stopped = await flow.run(plan.posts)
         outcome = _finished(folder, manifest, ledger, stopped)
         log.event("run_ended", exit_code=outcome.exit_code, reason=str(stopped) if stopped else None)
         return outcome
@@ -134,7 +139,7 @@ class _Flow:
             timer=order.timer,
         )
         self._stop = Stop(self._gate, order.console)
-        self._progress = _progress(ledger.counts(), len(question.groups), self._gate.posts_spent)
+        self._progress = _progress(ledger.counts())
         self._sink = Sink(ledger, files, reserve_bytes=config.limits.reserve_bytes, on_low_space=self._stop_for_space)
         requests = Requests(
             question,
@@ -150,8 +155,9 @@ class _Flow:
         self._handed_out = self._ended = 0
         self._news = anyio.Event()
 
-    async def run(self) -> StopRun | None:
-        """Answer every pending chunk. Returns why it stopped before that, if it did."""
+    async def run(self, posts: int) -> StopRun | None:
+        """Answer every pending chunk, as planned with so many POSTs. Returns why it stopped before that, if it did."""
+        self._progress.posts_planned = self._gate.posts_spent + posts
         limits = self._order.config.limits
         send, receive = anyio.create_memory_object_stream[Chunk]()
         try:
@@ -240,20 +246,17 @@ def _account(order: Order) -> str:
     return f"{api.url}\n{api.account or order.key.reveal()}"
 
 
-def _agreed_manifest(order: Order, ledger: Ledger) -> Manifest:
-    """The directory's manifest: the stored one gone on with, or a new one where no input was ever taken in.
+def agreed_manifest(order: Order, ledger: Ledger) -> Manifest:
+    """The manifest for the directory: the stored one gone on with, or a new one where no input was ever taken in.
 
     Raises ``UsageError`` where the directory holds a run of another job.
     """
     if ledger.next_chunk_number() > 1:
-        manifest = continued(read_manifest(order.folder), order.config)
-    else:
-        _refuse_foreign_rows(order.folder)
-        if not order.read_input:
-            raise UsageError(f"{order.folder}: the input was never taken in: give `bulk-classify run` its config again")
-        manifest = new_manifest(order.config, now=order.clock())
-    write_manifest(order.folder, manifest)
-    return manifest
+        return continued(read_manifest(order.folder), order.config)
+    _refuse_foreign_rows(order.folder)
+    if not order.read_input:
+        raise UsageError(f"{order.folder}: the input was never taken in: give `bulk-classify run` its config again")
+    return new_manifest(order.config, now=order.clock())
 
 
 def _refuse_foreign_rows(folder: Path) -> None:
@@ -263,25 +266,22 @@ def _refuse_foreign_rows(folder: Path) -> None:
             raise StorageError(f"{path}: holds rows that no ledger here knows of; use another --out")
 
 
-async def _take_in(order: Order, ledger: Ledger, client: Client, log: Log) -> None:
-    def skipped(problem: str) -> None:
+async def _take_in(order: Order, ledger: Ledger, client: Client, log: Log) -> Taken:
+    skipped = 0
+
+    def skip(problem: str) -> None:
+        nonlocal skipped
+        skipped += 1
         log.event("line_skipped", "warning", problem=problem)
 
-    intake = await take_in(Input(order.config, order.stdin, skipped, order.jitter), ledger, client)
-    counts = ledger.counts()
+    intake = await take_in(Input(order.config, order.stdin, skip, order.jitter), ledger, client)
     log.event("input_read", ids=intake.read, duplicates=intake.duplicates, added=intake.added, gone=intake.gone)
-    say = order.console.say
-    say(
+    order.console.say(
         f"input: {intake.read:,} ids, {intake.added:,} new"
         + (f", {intake.duplicates:,} named more than once" if intake.duplicates else "")
         + (f"; {intake.gone:,} of earlier inputs are no longer named and stay" if intake.gone else "")
     )
-    if counts.unknown_durations:
-        say(
-            f"warning: {counts.unknown_durations:,} videos have no known duration, so the first POST takes only "
-            f"{order.config.limits.default_videos_per_post} (limits.default_videos_per_post), and each a quarter more; "
-            "give their durations in the id list, or name the index (input.index_id)"
-        )
+    return Taken(intake.duplicates, skipped)
 
 
 def _question(config: Config, run_id: str) -> Question:
@@ -305,14 +305,14 @@ def pace_of(config: Config) -> Pace:
     )
 
 
-def _progress(counts: Counts, groups: int, posts_spent: int) -> Progress:
+def _progress(counts: Counts) -> Progress:
     videos = sum(counts.videos.values())
     settled = videos - counts.videos[VideoState.OPEN]
     return Progress(
         videos=videos,
         settled=settled,
         failed=counts.videos[VideoState.FAILED],
-        posts_planned=posts_spent + counts.open_chunks * groups,
+        posts_planned=0,
         began_at=anyio.current_time(),
         settled_before=settled,
     )

@@ -33,8 +33,15 @@ def prepare(folder: Path) -> None:
     """Make a run directory where there is none. Raises ``StorageError`` for what is in its way."""
     with translated(folder):
         make_private(folder)
-        for path in (folder, *folder.iterdir()):
-            _refuse_foreign(path, is_folder=path == folder)
+    refuse_foreign(folder)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise ``StorageError`` for a run directory, or a file in it, that is not what a run makes."""
+    with translated(folder):
+        _refuse_foreign(folder, is_folder=True)
+        for path in folder.iterdir():
+            _refuse_foreign(path, is_folder=False)
 
 
 def make_private(folder: Path) -> None:

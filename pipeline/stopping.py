@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -17,11 +17,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def ended_by_signals(console: Console) -> Iterator[None]:
-    """Let a signal end the process at once: for as long as nothing is promised, such as while the input is read."""
+def ended_by_signals(console: Console, last: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Let a signal end the process at once: for as long as nothing is promised, such as while the input is read.
+
+    ``last`` is still done before that.
+    """
 
     def end(number: int, _: object) -> None:
         console.say(f"{signal.Signals(number).name}: ended before anything was taken in or sent")
+        last()
         os._exit(Interrupted.exit_code)
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}

@@ -88,6 +88,12 @@ class GroupAnswer:
         return self._in_walk > 0
 
     @property
+    def to_post(self) -> tuple[str, ...]:
+        """The videos that a POST is still to be sent for while nothing fails: a walk that has a token goes on alone."""
+        left = self._without_answer(self.video_ids)
+        return left if self.next_token is None else tuple(one for one in left if one not in self._asked_now)
+
+    @property
     def settled(self) -> bool:
         """Whether nothing more is to be asked."""
         return not self.missing

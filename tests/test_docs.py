@@ -24,6 +24,7 @@ import click
 import pytest
 
 from pipeline import cli, errors
+from pipeline.plan import Plan
 from pipeline.rows import CLIPS, FAILURES, ROW_FILES, SCORES, VIDEOS, ClipRow, FailureRow, ScoreRow, VideoRow
 from pipeline.status import Status
 
@@ -208,6 +209,24 @@ def test_every_key_of_the_status_is_explained_in_its_order() -> None:
     explained = first_column(section(RUNNING, "## Looking at a run"))
 
     assert explained == [field.name for field in dataclasses.fields(Status)]
+
+
+def test_every_key_of_the_plan_is_explained_in_its_order() -> None:
+    explained = first_column(section(RUNNING, "## What it will cost"))
+
+    assert explained == [field.name for field in dataclasses.fields(Plan)]
+
+
+def test_the_plan_that_is_shown_is_that_of_the_quickstart(tmp_path: Path, environment: dict[str, str]) -> None:
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    command, shown = blocks(RUNNING)[:2]
+    done = subprocess.run(
+        ["sh", "-eu"], input=command.text, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    moment = re.compile(r"until [^,]+")
+
+    assert moment.sub("until then", done.stdout) == moment.sub("until then", shown.text)
+    assert not (tmp_path / "runs").exists()
 
 
 # ----------------------------------------------------------------------------------------------------- codes and names
