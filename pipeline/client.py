@@ -27,9 +27,10 @@ from pipeline.errors import (
     RestartWalk,
 )
 from pipeline.models import Page
-from pipeline.pacing import Quota, quota_of, retry_after_seconds
+from pipeline.quota import ClockDifference, Quota, quota_of, retry_after_seconds
 from pipeline.transport import Response, Transport
 
+OnSent = Callable[[], object] | None
 _MAX_TOKEN_LENGTH = 4096
 _LISTING_PAGE_LIMIT = 50
 _LONGEST_MESSAGE = 500
@@ -65,25 +66,43 @@ class Client:
         self._is_telling = len(secret) >= _SHORTEST_SECRET
         self._score_source = score_source
         self._clock = clock
+        self._ahead = ClockDifference()
 
-    async def classify(self, request: wire.ClassifyRequest) -> Answer:
-        """POST one request; page 1 of its walk. Raises a ``RequestFailed`` or a ``StopRun``."""
+    async def classify(self, request: wire.ClassifyRequest, on_sent: OnSent = None) -> Answer:
+        """POST one request; page 1 of its walk. ``on_sent`` is called when it leaves.
+
+        Raises a ``RequestFailed`` or a ``StopRun``.
+        """
         path = "/classify" if request.index_id is None else "/classify/bulk"
-        return self._answer(await self._transport.exchange("POST", path, wire.encode_classify(request)), of_token=False)
+        body = wire.encode_classify(request)
+        return self._answer(await self._exchange("POST", path, body, on_sent), of_token=False)
 
-    async def page(self, token: str) -> Answer:
+    async def page(self, token: str, on_sent: OnSent = None) -> Answer:
         """GET another page of a walk. Raises as ``classify`` does, and ``AnswerUnusable`` for an unsafe token."""
         if len(token) > _MAX_TOKEN_LENGTH or not token.isprintable() or token in {".", ".."}:
             raise AnswerUnusable("the platform sent a page token that cannot be part of a URL", code="unusable_token")
-        return self._answer(await self._transport.exchange("GET", f"/classify/{quote(token, safe='')}"), of_token=True)
+        path = f"/classify/{quote(token, safe='')}"
+        return self._answer(await self._exchange("GET", path, None, on_sent), of_token=True)
 
-    async def index_videos(self, index_id: str, page: int) -> wire.VideoListPage:
+    async def index_videos(self, index_id: str, page: int, on_sent: OnSent = None) -> wire.VideoListPage:
         """One page, from 1, of an index's videos. Raises as ``classify`` does."""
         path = f"/indexes/{quote(index_id, safe='')}/videos?page={page}&page_limit={_LISTING_PAGE_LIMIT}"
-        response = await self._transport.exchange("GET", path)
+        response = await self._exchange("GET", path, None, on_sent)
         if response.status != 200:
             raise self._failure(response, of_token=False)
         return wire.decode_video_list(response.body)
+
+    async def _exchange(self, method: str, path: str, body: bytes | None, on_sent: OnSent) -> Response:
+        sent_at = self._clock()
+        response = await self._transport.exchange(method, path, body, on_sent=on_sent)
+        self._ahead.observe(response.headers, sent_at, self._clock())
+        return response
+
+    def _quota(self, response: Response) -> Quota | None:
+        """The quota that an answer tells, its end by our clock."""
+        ahead = self._ahead.seconds
+        quota = quota_of(response.headers, now=self._clock() - ahead)
+        return quota and replace(quota, resets_at=quota.resets_at + ahead)
 
     def _answer(self, response: Response, *, of_token: bool) -> Answer:
         if not 200 <= response.status < 300:
@@ -91,7 +110,7 @@ class Client:
         body = response.body.replace(self._secret.encode(), _STRUCK.encode()) if self._is_telling else response.body
         page = wire.decode_page(body)
         source = self._harmless(response.headers.get(wire.SCORE_SOURCE_HEADER, "")) or self._score_source
-        return Answer(replace(page, score_source=source), body, quota_of(response.headers, now=self._clock()))
+        return Answer(replace(page, score_source=source), body, self._quota(response))
 
     def _failure(self, response: Response, *, of_token: bool) -> PipelineError:
         code, message = (self._harmless(text) for text in wire.decode_error(response.body))
@@ -109,11 +128,11 @@ class Client:
         if 300 <= status < 400:
             return PlatformDown(f"the platform redirects ({told}), and a key is never sent on: check api.url")
         kind = _BY_STATUS.get(status) or (Overloaded if status >= 500 else _refusal_of(code, message))
-        wait = retry_after_seconds(response.headers, now=self._clock())
+        wait = retry_after_seconds(response.headers, now=self._clock() - self._ahead.seconds)
         error = kind(told, code=code, http_status=status, retry_after_seconds=wait)
         if isinstance(error, Repack) and (total := _TOTAL_SECONDS.search(message)):
             error.total_seconds = float(total[1])
-        quota = quota_of(response.headers, now=self._clock())
+        quota = self._quota(response)
         if isinstance(error, RateLimited) and quota is not None and not quota.remaining:
             error.quota_limit, error.quota_resets_at = quota.limit, quota.resets_at
         return error

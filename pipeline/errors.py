@@ -109,9 +109,16 @@ class StorageError(StopRun):
 
 
 class QuotaReached(StopRun):
-    """The quota of this window or the budget of this directory is used up."""
+    """The quota of this window or the budget of this directory is used up.
+
+    ``resume_after`` is when the quota starts anew, in seconds since the epoch; None for a budget.
+    """
 
     exit_code = 75
+
+    def __init__(self, message: str, *, resume_after: float | None = None) -> None:
+        super().__init__(message)
+        self.resume_after = resume_after
 
 
 class Interrupted(StopRun):

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import anyio
 from anyio.from_thread import run as run_in_loop
 from anyio.to_thread import run_sync
 
@@ -24,6 +23,7 @@ from pipeline.fitting import Fit
 from pipeline.ids import expand, read_videos
 from pipeline.ledger import FIT, INPUT_FINGERPRINT, Ledger
 from pipeline.models import Video
+from pipeline.pacing import Gate
 from pipeline.packing import Packer
 from pipeline.reaction import MAX_PAGE_RESENDS
 from pipeline.wire import VideoListPage
@@ -42,10 +42,13 @@ class Input:
     jitter: Callable[[], float]
 
 
-async def take_in(given: Input, ledger: Ledger, client: Client) -> Intake:
-    """Read the whole input into the ledger. Raises ``InputError``, after which the ledger is as it was."""
+async def take_in(given: Input, ledger: Ledger, client: Client, gate: Gate) -> Intake:
+    """Read the whole input into the ledger. Raises ``InputError``, after which the ledger is as it was.
+
+    An index is listed at the pace of pages.
+    """
     index_id = given.config.input.index_id
-    listing = _listed(client, index_id, given.jitter) if index_id else iter(())
+    listing = _listed(client, gate, index_id, given.jitter) if index_id else iter(())
     return await run_sync(_take_in, given, ledger, listing)
 
 
@@ -87,24 +90,27 @@ def _hashed(videos: Iterable[Video], update: Callable[[bytes], None]) -> Iterato
         yield video
 
 
-def _listed(client: Client, index_id: str, jitter: Callable[[], float]) -> Iterator[Video]:
+def _listed(client: Client, gate: Gate, index_id: str, jitter: Callable[[], float]) -> Iterator[Video]:
     """An index's videos for the thread that takes them in, each page fetched in the event loop when its turn comes."""
     page = total = 1
     while page <= total:
-        listed = run_in_loop(_listing_page, client, index_id, page, jitter)
+        listed = run_in_loop(_listing_page, client, gate, index_id, page, jitter)
         yield from listed.videos
         page, total = page + 1, listed.total_pages
 
 
-async def _listing_page(client: Client, index_id: str, page: int, jitter: Callable[[], float]) -> VideoListPage:
+async def _listing_page(
+    client: Client, gate: Gate, index_id: str, page: int, jitter: Callable[[], float]
+) -> VideoListPage:
     tries = 0
     while True:
         try:
-            return await client.index_videos(index_id, page)
+            async with gate.page_turn() as sent:
+                return await client.index_videos(index_id, page, sent)
         except (ResendFree, ResendCounted) as error:
             tries += 1
             if tries > MAX_PAGE_RESENDS:
                 raise PlatformDown(f"the index {index_id!r} cannot be listed: {error}") from None
-            await anyio.sleep(max(error.retry_after_seconds or 0.0, jitter() * 2.0**tries))
+            await gate.pause(max(error.retry_after_seconds or 0.0, jitter() * 2.0**tries))
         except RequestFailed as error:
             raise JobRefused(f"the index {index_id!r} cannot be listed: {error}") from None

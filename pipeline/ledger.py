@@ -35,7 +35,7 @@ from pipeline.chunks import (
 )
 from pipeline.ledger_file import LedgerFile
 from pipeline.models import Video
-from pipeline.pacing import Window
+from pipeline.quota import Window
 from pipeline.rows import FailureRow
 
 SCORE_SOURCE = "score_source"
@@ -44,6 +44,10 @@ INPUT_FINGERPRINT = "input_fingerprint"
 """The fact that holds a hash of the input's ids, in their order."""
 FIT = "fit"
 """The fact that holds what refusals have taught of how much fits into one POST."""
+STOP_REASON = "stop_reason"
+"""The fact that says why the run stopped; there only while it stands."""
+RESUME_AFTER = "resume_after"
+"""The fact that says when the quota starts anew for which the run stopped, as our files write moments."""
 TOTALS = "totals"
 """The fact that says whether ``total_results`` counts videos on the run's platform."""
 

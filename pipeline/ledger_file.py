@@ -6,6 +6,7 @@ behind survives a power cut; SQLite's errors become ours here, and nowhere else.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -180,6 +181,10 @@ class LedgerFile:
     def remember(self, name: str, value: str) -> None:
         """Set a fact."""
         self._run("INSERT INTO fact VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", name, value)
+
+    def forget(self, *names: str) -> None:
+        """Take back facts, as far as they are there."""
+        self._run("DELETE FROM fact WHERE name IN (SELECT value FROM json_each(?))", json.dumps(names))
 
     # ----------------------------------------------------------------------------------------------------- queries
 

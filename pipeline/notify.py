@@ -19,8 +19,9 @@ _LONGEST_SECONDS = 60
 def notify(config: Config, exit_code: int, status: Status, environment: Mapping[str, str]) -> str | None:
     """Run ``notify.command``, if there is one; what went wrong with it, if anything did.
 
-    It gets ``NOTIFY_EXIT_CODE``, ``NOTIFY_DIRECTORY``, ``NOTIFY_SUMMARY`` (lines for people) and ``NOTIFY_STATUS`` (the
-    status as JSON), and no API key. It has a minute.
+    It gets ``NOTIFY_EXIT_CODE``, ``NOTIFY_DIRECTORY``, ``NOTIFY_STOP_REASON`` and ``NOTIFY_RESUME_AFTER`` (empty where
+    there is none), ``NOTIFY_SUMMARY`` (lines for people) and ``NOTIFY_STATUS`` (the status as JSON), and no API key. It
+    has a minute.
     """
     command = config.notify.command
     if not command:
@@ -28,6 +29,8 @@ def notify(config: Config, exit_code: int, status: Status, environment: Mapping[
     told = {
         "NOTIFY_EXIT_CODE": str(exit_code),
         "NOTIFY_DIRECTORY": status.directory,
+        "NOTIFY_STOP_REASON": status.stop_reason or "",
+        "NOTIFY_RESUME_AFTER": status.resume_after or "",
         "NOTIFY_SUMMARY": "\n".join(in_words(status)),
         "NOTIFY_STATUS": orjson.dumps(status).decode(),
     }

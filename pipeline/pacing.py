@@ -2,26 +2,23 @@
 
 A POST passes two doors. ``reserve`` takes a place in the quota's window, which may mean waiting for the next window;
 then the caller writes its intent down; then ``post_turn`` waits for the rate and for any pause, and the POST leaves
-with nothing awaited in between. A page passes ``page_turn``, which waits only where the tariff paces pages too, because
-pages are free and their tokens die within minutes. Until a first POST has been answered one POST goes alone, so that a
-wrong job or key costs one. Closing the gate wakes everything that waits, with ``Drained``.
+with nothing awaited in between. A page passes ``page_turn``, which waits only where the tariff paces pages too, and
+never for a window or a pause, because pages are free and their tokens die within minutes.
 
-aiolimiter spaces the POSTs. A limiter of ``rate`` a second with a capacity of ``rate`` would let nearly twice the rate
-into its first second, which a server that counts strictly refuses. So the capacity is small (one POST, and a hundredth
-of a second's worth at high rates, where a late wake-up would otherwise be lost) and the period is a little longer than
-allowed, by more than the jitter between leaving here and arriving there.
+One POST goes alone at the beginning of a run, so that a wrong job or key costs one; of a window, so that its answer
+tells what others of the account have used of it; and after a 429, so that the pace comes back gently. The others follow
+when it is answered. Closing the gate wakes everything that waits, with ``Drained``.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass
+from functools import partial
+from math import inf
 
 import anyio
-from aiolimiter import AsyncLimiter
 
 from pipeline.errors import (
     AnswerUnusable,
@@ -35,14 +32,14 @@ from pipeline.errors import (
     ResendFree,
     StopRun,
 )
+from pipeline.log import utc
+from pipeline.quota import Quota, Window, WindowCount
+from pipeline.rate import STEADY, Departure, Rate, Timer
 
-_MARGIN_SECONDS = 0.01  # jitter on loopback is a few milliseconds; a 429 widens it by as much again
-_WIDEST_MARGIN_SECONDS = 0.5
-_RESET_GRACE_SECONDS = 2.0  # the platform's clock and ours may differ by a second
 _LONGEST_NAP_SECONDS = 30.0  # then the wall clock is read again: a laptop may have slept
-_LONGEST_ORDERED_PAUSE_SECONDS = 86_400.0
 _FAILURES_TO_BREAK = 5
 _LONGEST_BACKOFF_SECONDS = 60.0
+_LONGEST_PAUSE_SECONDS = 300.0  # a platform that orders more after a 429 means a quota, and not a pace
 _LONGEST_PROBE_SECONDS = 10.0  # a probe is never billed, and the night goes on with the first that is answered
 
 
@@ -58,86 +55,6 @@ class Pace:
     give_up_after_seconds: float = 1_800.0
     max_posts: int = 0
     max_unknown_posts: int = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Timer:
-    """A steady clock, in seconds from anywhere, and how to wait by it."""
-
-    now: Callable[[], float] = anyio.current_time
-    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
-
-
-STEADY = Timer()
-"""The event loop's own clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """POSTs used in the quota's present window, which ends at ``resets_at`` (seconds since the epoch)."""
-
-    used: int
-    resets_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """The platform's own count of this window; ``resets_at`` in seconds since the epoch."""
-
-    limit: int
-    remaining: int
-    resets_at: float
-
-
-def quota_of(headers: Mapping[str, str], now: float) -> Quota | None:
-    """The ``X-Ratelimit-*`` headers as a quota; None where they are missing or make no sense."""
-    try:
-        limit, remaining = int(headers["X-Ratelimit-Limit"]), int(headers["X-Ratelimit-Remaining"])
-    except (KeyError, ValueError):
-        return None
-    resets_at = _reset_of(headers, now)
-    if resets_at is None or not 0 <= remaining <= limit:
-        return None
-    return Quota(limit, remaining, min(resets_at, now + _LONGEST_ORDERED_PAUSE_SECONDS))
-
-
-def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
-    """How long the platform orders us to wait, in seconds: ``Retry-After``, else ``X-Ratelimit-Reset``; at most a day.
-
-    ``Retry-After`` is a number of seconds or an HTTP date. ``now`` is in seconds since the epoch.
-    """
-    text = headers.get("Retry-After", "")
-    wait = _number_of(text)
-    if wait is None:
-        try:
-            date = parsedate_to_datetime(text)
-            # "-0000" and asctime's form name no zone; HTTP's dates are in UTC.
-            wait = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
-        except (ValueError, OverflowError):
-            resets_at = _reset_of(headers, now)
-            wait = None if resets_at is None else resets_at - now
-    return None if wait is None else min(max(wait, 0.0), _LONGEST_ORDERED_PAUSE_SECONDS)
-
-
-def _reset_of(headers: Mapping[str, str], now: float) -> float | None:
-    """``X-Ratelimit-Reset`` in seconds since the epoch.
-
-    The vendor sends that; others send milliseconds since the epoch, or seconds from now. They differ by their size.
-    """
-    reset = _number_of(headers.get("X-Ratelimit-Reset", ""))
-    if reset is None:
-        return None
-    if reset > 1e11:
-        return reset / 1000
-    return reset if reset > 1e9 else now + reset
-
-
-def _number_of(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if 0 <= number < 1e15 else None
 
 
 class Gate:
@@ -160,18 +77,15 @@ class Gate:
         self._pace = pace
         self._clock = clock
         self._timer = timer
-        self._window = window
-        self._limit = pace.posts_per_window or None
-        self._told = 0  # the platform's own count, as far as it was told for this window
-        self._under_way = 0  # POSTs that were reserved and have not ended
+        self._count = WindowCount(pace.posts_per_window or None, pace.window_seconds, window, clock())
         self._news = anyio.Event()
         self.posts_spent = posts_spent
         self.answers = 0
         self._unknown_in_a_row = 0
+        self._rate = Rate(pace.requests_per_second, timer) if pace.requests_per_second else None
         self._refusals_in_a_row = 0
-        self._margin = _MARGIN_SECONDS
-        self._limiter = self._new_limiter()
-        self._paused_until = 0.0  # by the timer
+        self._refused_at = -inf  # by the timer
+        self._paused_until = -inf  # by the timer
         self._proven = False
         self._alone = anyio.Lock()
         self._failures = 0
@@ -181,8 +95,8 @@ class Gate:
 
     @property
     def window(self) -> Window | None:
-        """What is used of the present window; None where there is no quota."""
-        return self._window
+        """What is used of the present window; None before the first POST."""
+        return self._count.window
 
     @property
     def broken(self) -> bool:
@@ -200,96 +114,136 @@ class Gate:
         with self._wait():
             await self._timer.sleep(seconds)
 
-    async def reserve(self) -> None:
-        """Take a place in the quota's window; wait for one where there is none.
+    # ------------------------------------------------------------------------------------------------------- places
 
-        Whether a POST that is under way is in the platform's last count, nobody knows; so near the end of a window its
-        answer is awaited before anything else is concluded. Raises ``QuotaReached`` where the run's budget is spent, or
-        instead of waiting for the next window where the pace says so, and ``Drained``.
+    async def reserve(self) -> None:
+        """Take a place in the budget and in the quota's window; wait for one where there is none.
+
+        Whether a POST that is under way is in the platform's last count, or will be spent at all, nobody knows; so near
+        the end of either its answer is awaited before anything else is concluded. Raises ``QuotaReached`` where the
+        run's budget is spent, or instead of waiting for the next window where the pace says so, and ``Drained``.
         """
         while True:
             if self._closed:
                 raise Drained
-            if self._pace.max_posts and self.posts_spent >= self._pace.max_posts:
+            self._renew_window()
+            is_spent = 0 < self._pace.max_posts <= self.posts_spent
+            if self._count.has_place and not is_spent:
+                self._count.take()
+                self.posts_spent += 1
+                return
+            if self._count.under_way:
+                with self._wait():
+                    await self._news.wait()
+            elif is_spent:
                 raise QuotaReached(
                     f"the budget of limits.max_posts = {self._pace.max_posts} is spent; raise it to go on"
                 )
-            now = self._clock()
-            if self._window is None or now >= self._window.resets_at + _RESET_GRACE_SECONDS:
-                self._window, self._told = Window(self._under_way, now + self._pace.window_seconds), 0
-            if self._limit is None or self._window.used < self._limit:
-                self._window = replace(self._window, used=self._window.used + 1)
-                self._under_way += 1
-                self.posts_spent += 1
-                return
-            if self._under_way:
-                with self._wait():
-                    await self._news.wait()
-                continue
-            wait = self._window.resets_at + _RESET_GRACE_SECONDS - now
-            if not self._pace.wait_for_quota:
-                raise QuotaReached(f"the quota of {self._limit} POSTs is used up; it starts anew in {wait:.0f} s")
-            await self.pause(min(wait, _LONGEST_NAP_SECONDS))
+            else:
+                await self._wait_for_window()
+
+    async def _wait_for_window(self) -> None:
+        ends_at = self._count.ends_at
+        if not self._pace.wait_for_quota:
+            of = "" if self._count.limit is None else f" of {self._count.limit} POSTs"
+            raise QuotaReached(f"the quota{of} is used up until {utc(ends_at)}", resume_after=ends_at)
+        await self.pause(min(ends_at - self._clock(), _LONGEST_NAP_SECONDS))
+
+    def _renew_window(self) -> None:
+        if self._count.renew(self._clock()):
+            self._proven = False
 
     def give_back(self) -> None:
         """The reserved POST was not sent."""
-        self._ended(spent=False)
+        self._ended(spent=False, used=False)
 
-    def _ended(self, *, spent: bool = True) -> None:
-        if not spent:
-            self.posts_spent -= 1
-            if self._window is not None:
-                self._window = replace(self._window, used=max(self._window.used - 1, 0))
-        self._under_way -= 1
+    def _ended(self, *, spent: bool = True, used: bool = True) -> None:
+        self.posts_spent -= not spent
+        self._count.end(used=used)
         self._news.set()
         self._news = anyio.Event()
 
-    def _learn(self, quota: Quota) -> None:
-        """Take over the platform's count, and add what is under way, which may not be in it yet.
-
-        Answers may come in another order than they were counted in: within a window the highest count is the newest,
-        and what is told of an earlier window is late.
-        """
-        if self._window is not None and quota.resets_at < self._window.resets_at - 1 and self._told:
-            return
-        same_window = self._window is not None and abs(quota.resets_at - self._window.resets_at) <= 1
-        self._limit = quota.limit
-        self._told = max(self._told if same_window else 0, quota.limit - quota.remaining)
-        self._window = Window(self._told + self._under_way, quota.resets_at)
+    # -------------------------------------------------------------------------------------------------------- turns
 
     @asynccontextmanager
-    async def post_turn(self) -> AsyncIterator[None]:
+    async def post_turn(self) -> AsyncIterator[Callable[[], object]]:
         """Wait until the reserved POST may leave, and hold the turn while it is under way.
 
-        Raises ``Drained``, and ``Overbooked`` where the platform has told meanwhile that the place is not there: then
-        give it back and reserve another.
+        What it gives is to be called when the POST has left. What ends well inside was answered. Raises ``Drained``,
+        and ``Overbooked`` where the platform has told meanwhile that the place is not there: then give it back and
+        reserve another.
         """
-        alone = not self._proven
-        if alone:
-            with self._wait():
-                await self._alone.acquire()
+        alone, departure = await self._leave()
         try:
-            if alone and self._proven:
-                self._alone.release()
-                alone = False
-            await self._pass_rate()
-            if self._limit is not None and self._window is not None and self._window.used > self._limit:
-                raise Overbooked
-            yield
+            yield partial(self._left, departure)
         except (RequestFailed, StopRun) as error:
             # Here and not in the worker, which would await something first: the next POST is waiting for this turn.
-            self._conclude(error)
+            self._conclude(error, departure.moment)
             raise
+        else:
+            self._proven |= alone
         finally:
             if alone:
                 self._alone.release()
 
-    def _conclude(self, error: RequestFailed | StopRun) -> None:
+    async def _leave(self) -> tuple[bool, Departure]:
+        """Wait until a POST may leave; whether it goes alone, and then it holds the lock."""
+        while True:
+            alone = not self._proven
+            if alone:
+                with self._wait():
+                    await self._alone.acquire()
+                if self._proven:
+                    self._alone.release()
+                    alone = False
+            try:
+                departure = await self._pass_rate()
+                self._check_place()
+            except BaseException:
+                if alone:
+                    self._alone.release()
+                raise
+            if alone or self._proven:
+                return alone, departure
+
+    def _check_place(self) -> None:
+        self._renew_window()
+        if self._count.is_overbooked:
+            raise Overbooked
+
+    async def _pass_rate(self) -> Departure:
+        while True:
+            while (rest := self._paused_until - self._timer.now()) > 0:
+                await self.pause(rest)
+            with self._wait():
+                departure = Departure(self._timer.now()) if self._rate is None else await self._rate.post()
+            if self._paused_until <= self._timer.now():
+                return departure
+
+    def _left(self, departure: Departure) -> None:
+        departure.moment = self._timer.now()
+
+    @asynccontextmanager
+    async def page_turn(self) -> AsyncIterator[Callable[[], object]]:
+        """Wait until a page may be asked for, and hold the turn, as in ``post_turn``. Raises ``Drained``."""
+        rate = self._rate if self._pace.pages_paced else None
+        with self._wait():
+            departure = Departure(self._timer.now()) if rate is None else await rate.page()
+        try:
+            yield partial(self._left, departure)
+        except RateLimited as error:
+            if rate is not None:  # else POSTs are counted apart
+                self._slow_down(error.retry_after_seconds, departure.moment)
+            raise
+
+    # ----------------------------------------------------------------------------------------------------- outcomes
+
+    def _conclude(self, error: RequestFailed | StopRun, left_at: float) -> None:
         """Learn from how a POST failed. Raises ``PlatformDown`` where that was one failure too many."""
         if isinstance(error, StopRun):
             self.close()
         elif isinstance(error, RateLimited):
-            self.refused_for_rate(error.retry_after_seconds, _used_up(error))
+            self.refused_for_rate(error.retry_after_seconds, _used_up(error), left_at)
         elif isinstance(error, ResendCounted | AnswerUnusable):
             self.failed(perhaps_billed=True, cause=error)
         elif isinstance(error, ResendFree):
@@ -297,35 +251,41 @@ class Gate:
         else:
             self.refused()
 
-    async def page_turn(self) -> None:
-        """Wait until a page may be asked for. Raises ``Drained``."""
-        if self._closed:
-            raise Drained
-        if self._pace.pages_paced:
-            await self._pass_rate()
-
     def answered(self, quota: Quota | None) -> None:
         """A POST was answered with a page, in its turn; ``quota`` is the platform's count, if it told one."""
         self._ended()
         self.answers += 1
-        self._proven = True
         self._failures = self._unknown_in_a_row = self._refusals_in_a_row = 0
-        if quota is not None:
-            self._learn(quota)
+        if quota is None:
+            self._count.open(self._clock())
+        else:
+            self._count.learn(quota)
 
-    def refused_for_rate(self, ordered_seconds: float | None, used_up: Quota | None = None) -> None:
+    def refused_for_rate(
+        self, ordered_seconds: float | None, used_up: Quota | None = None, left_at: float = inf
+    ) -> None:
         """A 429: every POST waits as ordered, and the pace comes back with a wider margin.
 
-        Where the quota is ``used_up``, by whomever, the next window is waited for instead.
+        Where the quota is ``used_up``, by whomever, the next window is waited for instead; and so it is where a long
+        wait is ordered. ``left_at`` is when the POST left, by the timer.
         """
-        self._ended()
-        self.posts_spent -= 1
-        self._refusals_in_a_row += 1
-        self._margin = min(self._margin + _MARGIN_SECONDS, _WIDEST_MARGIN_SECONDS)
-        self._limiter = self._new_limiter()
+        self._ended(spent=False)
         if used_up is not None and used_up.resets_at > self._clock():
-            self._learn(used_up)
-            return
+            self._count.learn(used_up)
+            ordered_seconds = None
+        elif ordered_seconds is not None and ordered_seconds > _LONGEST_PAUSE_SECONDS:
+            self._count.exhaust(self._clock() + ordered_seconds)
+            ordered_seconds = None
+        self._slow_down(ordered_seconds, left_at)
+
+    def _slow_down(self, ordered_seconds: float | None, left_at: float) -> None:
+        """Pause all POSTs. Requests that left together and are refused together are one refusal."""
+        self._proven = False
+        if left_at > self._refused_at:
+            self._refused_at = self._timer.now()
+            self._refusals_in_a_row += 1
+            if self._rate is not None:
+                self._rate.widen()
         backoff = _doubled(self._refusals_in_a_row - 1)
         # An order counts, but "at once" is not obeyed for ever: after a while once a second.
         self._pause_all(
@@ -344,7 +304,7 @@ class Gate:
         Raises ``PlatformDown``, and closes the gate, when nothing was answered for ``give_up_after_seconds``, or when
         ``max_unknown_posts`` in a row may have been billed.
         """
-        self._ended(spent=perhaps_billed)
+        self._ended(spent=perhaps_billed, used=perhaps_billed)
         self._unknown_in_a_row += perhaps_billed
         now = self._timer.now()
         if self._failures == 0:
@@ -373,22 +333,6 @@ class Gate:
         self._ended()
         self._failures = self._unknown_in_a_row = self._refusals_in_a_row = 0
 
-    async def _pass_rate(self) -> None:
-        while True:
-            rest = self._paused_until - self._timer.now()
-            if rest > 0:
-                await self.pause(rest)
-            elif self._limiter is None:
-                break
-            else:
-                limiter = self._limiter
-                with self._wait():
-                    await limiter.acquire()
-                if self._limiter is limiter and self._paused_until <= self._timer.now():
-                    break
-        if self._closed:
-            raise Drained
-
     @contextmanager
     def _wait(self) -> Iterator[None]:
         """Whatever is awaited inside ends with ``Drained`` when the gate closes."""
@@ -405,13 +349,6 @@ class Gate:
 
     def _pause_all(self, seconds: float) -> None:
         self._paused_until = max(self._paused_until, self._timer.now() + seconds)
-
-    def _new_limiter(self) -> AsyncLimiter | None:
-        rate = self._pace.requests_per_second
-        if not rate:
-            return None
-        capacity = max(1.0, rate / 100)
-        return AsyncLimiter(capacity, capacity * (1 + self._margin) / rate)
 
 
 def _doubled(times: int) -> float:

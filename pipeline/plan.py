@@ -16,9 +16,9 @@ from pipeline.config import Config, job_of, page_limit_of
 from pipeline.config_keys import LimitsSection
 from pipeline.log import utc
 from pipeline.models import MAX_PROMPTS, MAX_SECONDS, JobClass
-from pipeline.pacing import Window
 from pipeline.packing import prompt_groups
 from pipeline.progress import duration
+from pipeline.quota import Window
 
 _SECONDS_PER_REQUEST = 2.0
 # What most videos match of a taxonomy, and the sizes of rows with ids of 24 digits. Rows so far replace all of this.

@@ -167,9 +167,9 @@ class Requests:
         """GET the next page of a walk. Raises ``RestartWalk`` where that does not succeed."""
         tries = waits = 0
         while True:
-            await self.gate.page_turn()
             try:
-                return await self._client.page(token)
+                async with self.gate.page_turn() as sent:
+                    return await self._client.page(token, sent)
             except (ResendFree, ResendCounted) as error:
                 waits += 1
                 # A 429 is no fault of the walk's; if nothing else ends it, the token's end does.
@@ -228,9 +228,9 @@ class Requests:
         Raises ``Outgrown`` where these videos are too long together, as others have taught by the time that it may go.
         """
         try:
-            async with self.gate.post_turn():
+            async with self.gate.post_turn() as sent:
                 self._check_length(videos)
-                reply = await self._client.classify(request)
+                reply = await self._client.classify(request, sent)
                 self.gate.answered(reply.quota)
         except (Drained, Overbooked, Outgrown):
             self.gate.give_back()

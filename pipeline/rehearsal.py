@@ -16,7 +16,7 @@ from pipeline.connection import connected
 from pipeline.intake import Input, take_in
 from pipeline.ledger import Ledger
 from pipeline.plan import Plan, plan_of
-from pipeline.run import Order, agreed_manifest
+from pipeline.run import Order, agreed_manifest, gate_of
 from pipeline.stopping import ended_by_signals
 from pipeline.survey import Taken, survey
 
@@ -44,7 +44,9 @@ async def _take_in(order: Order, ledger: Ledger) -> Taken:
         skipped += 1
 
     async with connected(order.config, order.key, cache=order.cache, clock=order.clock) as client:
-        intake = await take_in(Input(order.config, order.stdin, skip, order.jitter), ledger, client)
+        intake = await take_in(
+            Input(order.config, order.stdin, skip, order.jitter), ledger, client, gate_of(order, ledger)
+        )
     return Taken(intake.duplicates, skipped)
 
 

@@ -24,16 +24,17 @@ from pipeline.chunks import Chunk, Counts, Settlement, VideoState
 from pipeline.client import Client
 from pipeline.config import ApiKey, Config, job_of, page_limit_of
 from pipeline.connection import connected
-from pipeline.errors import Drained, StopRun, StorageError, UsageError
+from pipeline.errors import Drained, QuotaReached, StopRun, StorageError, UsageError
 from pipeline.intake import Input, packer_of, take_in
-from pipeline.ledger import INPUT_FINGERPRINT, SCORE_SOURCE, Ledger
-from pipeline.log import Level, Log
+from pipeline.ledger import INPUT_FINGERPRINT, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
+from pipeline.log import Level, Log, utc
 from pipeline.manifest import Manifest, continued, new_manifest, read_manifest, write_manifest
-from pipeline.pacing import STEADY, Gate, Pace, Timer
+from pipeline.pacing import Gate, Pace
 from pipeline.packing import prompt_groups
 from pipeline.plan import in_words, plan_of
 from pipeline.posting import Experience, Question, Requests
 from pipeline.progress import Console, Progress
+from pipeline.rate import STEADY, Timer
 from pipeline.rows import FAILURES, ROW_FILES, RowStyle, encode
 from pipeline.sink import Sink
 from pipeline.stopping import Stop, ended_by_signals
@@ -104,18 +105,20 @@ async def run(order: Order) -> Outcome:
         log = opened.enter_context(Log(folder / rundir.LOG, level=order.log_level, clock=clock))
         log.event("run_began", run_id=manifest.run_id, version=pipeline.__version__)
         client = await opened.enter_async_context(connected(order.config, order.key, cache=order.cache, clock=clock))
-        taken = await _take_in(order, ledger, client, log) if order.read_input else Taken()
+        gate = gate_of(order, ledger)
+        taken = await _take_in(order, ledger, client, gate, log) if order.read_input else Taken()
         beginning.close()
         files = opened.enter_context(rundir.RowFiles(folder, ledger.file_lengths()))
         with ledger.atomic():
             ledger.recover()
+            ledger.forget(STOP_REASON, RESUME_AFTER)
             if order.retry:
                 again = ledger.take_again(order.retry.codes, packer_of(order.config, ledger), every=order.retry.every)
                 order.console.say(f"retry: {again:,} failed videos are taken again")
         plan = plan_of(survey(ledger, folder, order.config, taken), order.config, now=clock())
         for line in in_words(plan):
             order.console.say(line)
-        flow = _Flow(order, manifest, ledger, files, client, log)
+        flow = _Flow(order, manifest, ledger, files, client, gate, log)
         stopped = await flow.run(plan.posts)
         outcome = _finished(folder, manifest, ledger, stopped)
         log.event("run_ended", exit_code=outcome.exit_code, reason=str(stopped) if stopped else None)
@@ -126,18 +129,19 @@ class _Flow:
     """Producer, workers and sink of one process, and what they share."""
 
     def __init__(  # noqa: PLR0917 - each is used once, by the one caller above
-        self, order: Order, manifest: Manifest, ledger: Ledger, files: rundir.RowFiles, client: Client, log: Log
+        self,
+        order: Order,
+        manifest: Manifest,
+        ledger: Ledger,
+        files: rundir.RowFiles,
+        client: Client,
+        gate: Gate,
+        log: Log,
     ) -> None:
         config = order.config
         question = _question(config, manifest.run_id)
         self._order = order
-        self._gate = Gate(
-            pace_of(config),
-            window=ledger.window(),
-            posts_spent=ledger.posts_spent(),
-            clock=order.clock,
-            timer=order.timer,
-        )
+        self._gate = gate
         self._stop = Stop(self._gate, order.console)
         self._progress = _progress(ledger.counts())
         self._sink = Sink(ledger, files, reserve_bytes=config.limits.reserve_bytes, on_low_space=self._stop_for_space)
@@ -266,7 +270,7 @@ def _refuse_foreign_rows(folder: Path) -> None:
             raise StorageError(f"{path}: holds rows that no ledger here knows of; use another --out")
 
 
-async def _take_in(order: Order, ledger: Ledger, client: Client, log: Log) -> Taken:
+async def _take_in(order: Order, ledger: Ledger, client: Client, gate: Gate, log: Log) -> Taken:
     skipped = 0
 
     def skip(problem: str) -> None:
@@ -274,7 +278,7 @@ async def _take_in(order: Order, ledger: Ledger, client: Client, log: Log) -> Ta
         skipped += 1
         log.event("line_skipped", "warning", problem=problem)
 
-    intake = await take_in(Input(order.config, order.stdin, skip, order.jitter), ledger, client)
+    intake = await take_in(Input(order.config, order.stdin, skip, order.jitter), ledger, client, gate)
     log.event("input_read", ids=intake.read, duplicates=intake.duplicates, added=intake.added, gone=intake.gone)
     order.console.say(
         f"input: {intake.read:,} ids, {intake.added:,} new"
@@ -288,6 +292,17 @@ def _question(config: Config, run_id: str) -> Question:
     job = job_of(config)
     style = RowStyle(run_id, job.include_clips, job.show_detailed_score, config.output.keep_signed_urls)
     return Question(job, prompt_groups(job.classes), page_limit_of(config), style)
+
+
+def gate_of(order: Order, ledger: Ledger) -> Gate:
+    """The gate of a run: its limits, and what is used of them by this ledger."""
+    return Gate(
+        pace_of(order.config),
+        window=ledger.window(),
+        posts_spent=ledger.posts_spent(),
+        clock=order.clock,
+        timer=order.timer,
+    )
 
 
 def pace_of(config: Config) -> Pace:
@@ -326,6 +341,10 @@ def _finished(folder: Path, manifest: Manifest, ledger: Ledger, stopped: StopRun
     try:
         with ledger.atomic():
             ledger.recover()
+            if stopped is not None:
+                ledger.remember(STOP_REASON, str(stopped))
+            if isinstance(stopped, QuotaReached) and stopped.resume_after is not None:
+                ledger.remember(RESUME_AFTER, utc(stopped.resume_after))
         failures = b"".join(encode(row) for row in ledger.failure_rows(manifest.run_id))
         rundir.replace_file(folder / FAILURES, failures)
         source, input_fingerprint = ledger.fact(SCORE_SOURCE), ledger.fact(INPUT_FINGERPRINT)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.chunks import ChunkState, PostState, VideoState
 from pipeline.config import job_of
-from pipeline.ledger import SCORE_SOURCE, Ledger
+from pipeline.ledger import RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
 from pipeline.manifest import read_manifest
 from pipeline.packing import prompt_groups
 from pipeline.rows import FAILURES, ROW_FILES
@@ -21,6 +21,9 @@ class Status:
     """Counts of one run directory. ``posts`` counts by what became of them, ``posts_by_reason`` by why they were sent.
 
     ``posts_planned`` is what its chunks take while nothing goes wrong, ``posts_sent`` what has left, by all reasons.
+
+    ``stop_reason`` says why it stopped before its end, and ``resume_after`` when the quota starts anew that it stopped
+    for (RFC 3339, UTC); both are None while it goes on.
 
     ``committed_bytes`` is the length up to which each file may be read. ``seconds`` is the videos' known duration.
     """
@@ -42,6 +45,8 @@ class Status:
     posts_by_reason: Mapping[str, int]
     failures: Mapping[str, int]
     committed_bytes: Mapping[str, int]
+    stop_reason: str | None
+    resume_after: str | None
     next_command: str | None
 
 
@@ -52,7 +57,8 @@ def status_of(folder: Path) -> Status:
     with Ledger(folder / LEDGER, read_only=True) as ledger, ledger.snapshot():
         counts = ledger.counts()
         lengths = ledger.file_lengths()
-        score_source = ledger.fact(SCORE_SOURCE)
+        score_source, stop_reason = ledger.fact(SCORE_SOURCE), ledger.fact(STOP_REASON)
+        resume_after = ledger.fact(RESUME_AFTER)
     posts = {state.name.lower(): 0 for state in PostState}
     reasons: dict[str, int] = {}
     for (reason, state), number in counts.posts.items():
@@ -78,6 +84,8 @@ def status_of(folder: Path) -> Status:
         posts_by_reason=reasons,
         failures=counts.failures,
         committed_bytes=dict(zip(ROW_FILES, lengths, strict=True)),
+        stop_reason=stop_reason,
+        resume_after=resume_after,
         next_command=None if running else _next_command(folder, left, counts.retryable),
     )
 
@@ -107,6 +115,9 @@ def in_words(status: Status) -> list[str]:
     ]
     lines += [f"failed: {number:,} with {code}, see {FAILURES}" for code, number in status.failures.items()]
     lines += [f"{name}: {length:,} bytes" for name, length in status.committed_bytes.items()]
+    if status.stop_reason:
+        lines.append(f"stopped: {status.stop_reason}")
     if status.next_command:
-        lines.append(f"next: {status.next_command}")
+        after = f", after {status.resume_after}" if status.resume_after else ""
+        lines.append(f"next{after}: {status.next_command}")
     return lines

@@ -9,7 +9,7 @@ and so the key. That is why every foreign exception is translated in one place, 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -50,16 +50,19 @@ class Transport:
         self._base_url = base_url.rstrip("/")
         self._guard = guard
 
-    async def exchange(self, method: str, path: str, body: bytes | None = None) -> Response:
+    async def exchange(
+        self, method: str, path: str, body: bytes | None = None, *, on_sent: Callable[[], object] | None = None
+    ) -> Response:
         """Send one request and read its whole answer, whatever its status.
 
-        ``path`` starts with a slash and is sent as it is: quote it first. Raises ``CannotConnect`` where nothing can
+        ``path`` starts with a slash and is sent as it is: quote it first. ``on_sent`` is called when the connection
+        stands and the request leaves. Raises ``CannotConnect`` where nothing can
         have been executed, ``ConnectionLost`` or ``TimedOut`` where it may have been, ``AnswerUnusable`` for a body
         over the cap.
         """
         url = URL(self._base_url + path, encoded=True)
         headers = _JSON if body else None
-        sent = _Sent()
+        sent = _Sent(on_sent)
         try:
             with anyio.fail_after(self._guard.timeout_seconds):
                 async with self._session.request(
@@ -102,12 +105,16 @@ class Transport:
 class _Sent:
     """Whether anything of a request has left, so that the platform may have executed it, and the status that came."""
 
+    on_sent: Callable[[], object] | None = None
     headers: bool = False
     status: int | None = None
 
 
 async def _mark_sent(_: object, context: SimpleNamespace, __: object) -> None:
-    context.trace_request_ctx.headers = True
+    sent: _Sent = context.trace_request_ctx
+    sent.headers = True
+    if sent.on_sent is not None:
+        sent.on_sent()
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ Nothing here knows how a run works: it writes what a user writes, and reads what
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -15,14 +16,15 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
+from aiolimiter import AsyncLimiter
 from anyio.abc import Process
 
 from pipeline.config import ApiKey, load
-from pipeline.pacing import Timer
 from pipeline.progress import Console
+from pipeline.rate import Timer
 from pipeline.rows import CLIPS, FAILURES, SCORES, VIDEOS
 from pipeline.run import Order, Outcome, run
 from pipeline.status import Status, status_of
@@ -83,9 +85,45 @@ class MovedClock:
         await anyio.lowlevel.checkpoint()
         self.now = max(self.now, due)
 
+    def may_pass(self) -> bool:
+        """Whether time may pass now for a limiter."""
+        return True
+
+    def limiter(self, capacity: float, period: float) -> AsyncLimiter:
+        """A real limiter that asks us, in place of its event loop, for the time and to be woken."""
+        limiter = AsyncLimiter(capacity, period)
+        limiter._event_loop = cast("asyncio.AbstractEventLoop", _LoopOnClock(self))
+        return limiter
+
     @property
     def timer(self) -> Timer:
-        return Timer(self, self.sleep)
+        return Timer(self, self.sleep, self.limiter)
+
+
+class _LoopOnClock:
+    """As much of an event loop as a limiter asks for, on a moved clock."""
+
+    def __init__(self, clock: MovedClock) -> None:
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self.create_future, self.call_soon, self.is_closed = (
+            self._loop.create_future,
+            self._loop.call_soon,
+            self._loop.is_closed,
+        )
+
+    def time(self) -> float:
+        return self._clock.now
+
+    def call_at(self, moment: float, wake: Callable[[], object]) -> asyncio.Handle:
+        return self._loop.call_soon(self._pass, moment, wake)
+
+    def _pass(self, moment: float, wake: Callable[[], object]) -> None:
+        if not self._clock.may_pass():
+            self._loop.call_soon(self._pass, moment, wake)
+            return
+        self._clock.now = max(self._clock.now, moment) + 1e-6  # nobody wakes in time, and floats cannot tell less apart
+        wake()
 
 
 @dataclass(frozen=True, slots=True)

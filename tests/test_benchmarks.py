@@ -12,6 +12,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 LINES = {
     "floor.py": r"500 videos, \d+ a chunk: CPU [\d.]+ s, bare loop [\d.]+ s, ratio [\d.]+ \([\d.]+ to [\d.]+\)",
+    "pacing.py": r"\| 500 \| 2 ms \| .+ \| 250 \| \d+ \| \d+ \| [\d.]+% \|",
     "packing.py": r"\| .+ \| \d+ \| \d+ \| 1\.\d{4} \| [\d.]+ s \|"
     r"|\| [\d,]+ \| [\w .%]+ \| \d+ \| \d+ \| \d+ \| 1\.\d{4} \|",
 }

@@ -26,7 +26,7 @@ from pipeline.errors import (
     RestartWalk,
 )
 from pipeline.models import JobClass, Video
-from pipeline.pacing import Quota
+from pipeline.quota import Quota
 from pipeline.transport import Response, Transport
 from pipeline.wire import ClassifyRequest, VideoListPage
 from tests.runs import KEY
@@ -43,7 +43,7 @@ class Told(Transport):
         self.asked: list[str] = []
         self._answers = iter(answers)
 
-    async def exchange(self, method: str, path: str, _: bytes | None = None) -> Response:
+    async def exchange(self, method: str, path: str, *_: object, **__: object) -> Response:
         self.asked.append(f"{method} {path}")
         return next(self._answers)
 

@@ -25,8 +25,8 @@ from pipeline.chunks import (
 )
 from pipeline.ledger import Ledger
 from pipeline.models import Failure, Video
-from pipeline.pacing import Window
 from pipeline.packing import Packer
+from pipeline.quota import Window
 from pipeline.rows import FailureRow
 from tests.builders import by_hand, take_in
 

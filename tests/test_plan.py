@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pipeline.chunks import OpenVideos
 from pipeline.config_keys import Config, InputSection, LimitsSection
 from pipeline.models import JobClass
-from pipeline.pacing import Window
 from pipeline.packing import prompt_groups
 from pipeline.plan import OpenGroup, Plan, Survey, Written, in_words, plan_of, shape_hint
+from pipeline.quota import Window
 from tests.builders import config
 
 NOW = 1_700_000_000.0

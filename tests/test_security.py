@@ -28,9 +28,9 @@ from pipeline.client import Client
 from pipeline.config import ApiSection, api_key, load
 from pipeline.config_sources import PLATFORM_KEY
 from pipeline.errors import AnswerUnusable, CannotConnect, ConfigError, InputError, PlatformDown, StorageError
-from pipeline.pacing import retry_after_seconds
 from pipeline.platform.server import Settings, serving
 from pipeline.platform.store import Store
+from pipeline.quota import retry_after_seconds
 from pipeline.rows import FAILURES, ROW_FILES
 from pipeline.run import run
 from pipeline.rundir import LEDGER, LOG, RUN_JSON

@@ -62,6 +62,8 @@ def test_a_run_half_way(tmp_path: Path) -> None:
         posts_by_reason={"first": 1, "resend": 1},
         failures={"video_refused": 1},
         committed_bytes=sizes(tmp_path),
+        stop_reason=None,
+        resume_after=None,
         next_command=f"bulk-classify resume {tmp_path}",
     )
 

@@ -409,7 +409,7 @@ class _Told(Transport):
     def __init__(self, response: Response) -> None:
         self._response = response
 
-    async def exchange(self, *_: object) -> Response:
+    async def exchange(self, *_: object, **__: object) -> Response:
         return self._response
 
 

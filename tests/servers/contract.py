@@ -27,6 +27,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -377,7 +378,7 @@ class ContractServer:
     ``videos`` are the ids that exist, with seconds. ``requests_per_second`` is a strict sliding window over POSTs (over
     pages too with ``rate_pages``); only what it admits counts in it. ``quota`` is POSTs in a window that opens with
     the first one; every POST that is admitted and has no fault that keeps it from being executed is charged.
-    ``user_agent`` is what the header must begin with.
+    Answers tell what is left of it, if ``tells_quota``. ``user_agent`` is what the header must begin with.
 
     Counters: ``posts`` and ``pages`` (a record of each request), ``refused`` (POSTs above the duration limit),
     ``reposts`` (videos that were posted again with the same set of class names after their answer was delivered),
@@ -396,6 +397,7 @@ class ContractServer:
         rate_pages: bool = False,
         quota: int | None = None,
         window_seconds: float = 86_400,
+        tells_quota: bool = True,
         user_agent: str = "bulk-classify/",
         clock: Callable[[], float] = time.time,
         log: TextIO | None = None,
@@ -419,6 +421,7 @@ class ContractServer:
         self._rate_pages = rate_pages
         self._quota = quota
         self._window_seconds = window_seconds
+        self._tells_quota = tells_quota
         self._user_agent = user_agent
         self._clock = clock
         self._log = log
@@ -622,10 +625,11 @@ class ContractServer:
                 await asyncio.wait_for(self._closing.wait(), seconds)
         if isinstance(fault, Reset | Cut | Hang):
             return await _break_off(request, answer, fault)
-        return web.Response(status=answer.status, body=answer.body, headers={**limits, **answer.headers})
+        date = {"Date": format_datetime(datetime.fromtimestamp(self._clock(), UTC), usegmt=True)}
+        return web.Response(status=answer.status, body=answer.body, headers={**date, **limits, **answer.headers})
 
     def _limits(self) -> dict[str, str]:
-        if self._quota is None:
+        if self._quota is None or not self._tells_quota:
             return {}
         return {
             "X-Ratelimit-Limit": str(self._quota),

@@ -1,0 +1,208 @@
+"""What the platform says about its limits, and the count of POSTs in the quota's window. Nothing here waits.
+
+The platform may say how much is left, and until when, with each answer; or only when it refuses; or never. Its count is
+taken over wherever it is told, and until then our own stands: a POST whose fate is unknown counts as used. A window
+that nobody has told opens with the first POST that is answered, for the platform cannot have opened it later.
+
+The platform's moments are by its own clock, which may be minutes off ours: the ``Date`` of its answers tells by how
+much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from math import inf
+
+_DAY_SECONDS = 86_400.0
+_LONGEST_ORDERED_PAUSE_SECONDS = _DAY_SECONDS
+_GRACE_SECONDS = 2.0  # a ``Date`` has whole seconds, and so has a reset
+_SAME_WINDOW_SECONDS = 5.0  # what is told of one window's end differs by the roundings of both clocks
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """POSTs used in the quota's present window, which ends at ``resets_at`` (seconds since the epoch)."""
+
+    used: int
+    resets_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The platform's own count of this window; ``resets_at`` in seconds since the epoch."""
+
+    limit: int
+    remaining: int
+    resets_at: float
+
+
+class ClockDifference:
+    """By how much our clock is ahead of the platform's, by the ``Date`` of its answers.
+
+    Each answer leaves a range open, as wide as the exchange took; the difference lies in all of them. When it does not,
+    a clock was set, and the last answer counts.
+    """
+
+    def __init__(self) -> None:
+        self._least, self._most = -inf, inf
+
+    @property
+    def seconds(self) -> float:
+        """The difference, in seconds: 0 where that may be true, else the most that may be true."""
+        return 0.0 if self._least <= 0 <= self._most else self._most
+
+    def observe(self, headers: Mapping[str, str], sent_at: float, now: float) -> None:
+        """Learn from an answer that was asked for at ``sent_at`` and is here ``now``, by our clock."""
+        date = _date_of(headers.get("Date", ""))
+        if date is None:
+            return
+        least, most = sent_at - date - 1, now - date  # the second that a date leaves out may have passed or not
+        self._least, self._most = max(self._least, least), min(self._most, most)
+        if self._least > self._most:
+            self._least, self._most = least, most
+
+
+def quota_of(headers: Mapping[str, str], now: float) -> Quota | None:
+    """The ``X-Ratelimit-*`` headers as a quota; None where they are missing or make no sense.
+
+    ``now`` is the platform's, in seconds since the epoch.
+    """
+    try:
+        limit, remaining = int(headers["X-Ratelimit-Limit"]), int(headers["X-Ratelimit-Remaining"])
+    except (KeyError, ValueError):
+        return None
+    resets_at = _reset_of(headers, now)
+    if resets_at is None or not 0 <= remaining <= limit:
+        return None
+    return Quota(limit, remaining, min(resets_at, now + _LONGEST_ORDERED_PAUSE_SECONDS))
+
+
+def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
+    """How long the platform orders us to wait, in seconds: ``Retry-After``, else ``X-Ratelimit-Reset``; at most a day.
+
+    ``Retry-After`` is a number of seconds or an HTTP date. The reset of a quota that has something left orders nothing:
+    then it was the pace. ``now`` is the platform's, in seconds since the epoch.
+    """
+    wait = _number_of(headers.get("Retry-After", ""))
+    if wait is None:
+        ends_at = _date_of(headers.get("Retry-After", ""))
+        if ends_at is None and not _number_of(headers.get("X-Ratelimit-Remaining", "")):
+            ends_at = _reset_of(headers, now)
+        wait = None if ends_at is None else ends_at - now
+    return None if wait is None else min(max(wait, 0.0), _LONGEST_ORDERED_PAUSE_SECONDS)
+
+
+def _date_of(text: str) -> float | None:
+    """An HTTP date in seconds since the epoch."""
+    try:
+        date = parsedate_to_datetime(text)
+        # "-0000" and asctime's form name no zone; HTTP's dates are in UTC.
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _reset_of(headers: Mapping[str, str], now: float) -> float | None:
+    """``X-Ratelimit-Reset`` in seconds since the epoch.
+
+    The vendor sends that; others send milliseconds since the epoch, or seconds from now. They differ by their size.
+    """
+    reset = _number_of(headers.get("X-Ratelimit-Reset", ""))
+    if reset is None:
+        return None
+    if reset > 1e11:
+        return reset / 1000
+    return reset if reset > 1e9 else now + reset
+
+
+def _number_of(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 <= number < 1e15 else None
+
+
+class WindowCount:
+    """What is used of the quota's present window. ``limit`` is None while none is known.
+
+    A POST takes its place before it leaves, and is under way until it has ended. ``window`` is what an earlier process
+    left behind; ``now`` and all moments are in seconds since the epoch, by our clock.
+    """
+
+    def __init__(self, limit: int | None, window_seconds: float, window: Window | None, now: float) -> None:
+        self.limit = limit
+        self.under_way = 0
+        self._window_seconds = window_seconds
+        latest = now + max(window_seconds, _DAY_SECONDS)  # should our clock have been wrong, then
+        self.window = window and replace(window, resets_at=min(window.resets_at, latest))
+        self._has_opened = window is not None
+        self._told = 0  # the platform's own count, as far as it was told for this window
+        self._exhausted = False
+
+    @property
+    def ends_at(self) -> float:
+        """When a POST of the next window may leave; long ago where there was none yet."""
+        return -inf if self.window is None else self.window.resets_at + _GRACE_SECONDS
+
+    @property
+    def has_place(self) -> bool:
+        """Whether one more POST may be sent, as far as is known."""
+        return not self._exhausted and (self.limit is None or self._used < self.limit)
+
+    @property
+    def is_overbooked(self) -> bool:
+        """Whether more places are taken than there turned out to be."""
+        return self._exhausted or (self.limit is not None and self._used > self.limit)
+
+    @property
+    def _used(self) -> int:
+        return 0 if self.window is None else self.window.used
+
+    def renew(self, now: float) -> bool:
+        """Begin a new window where the last one is over; whether that was so, and its POSTs are limited."""
+        if now < self.ends_at:
+            return False
+        self.window = Window(self.under_way, now + self._window_seconds)
+        self._told, self._has_opened, self._exhausted = 0, False, False
+        return self.limit is not None
+
+    def take(self) -> None:
+        """Take a place for a POST."""
+        assert self.window is not None
+        self.window = replace(self.window, used=self.window.used + 1)
+        self.under_way += 1
+
+    def end(self, *, used: bool = True) -> None:
+        """A POST has ended. Where its place was not ``used``, another may have it."""
+        self.under_way -= 1
+        if not used and self.window is not None:
+            self.window = replace(self.window, used=max(self.window.used - 1, 0))
+
+    def open(self, now: float) -> None:
+        """A POST was answered without a word about the quota: by now the window has opened."""
+        if not self._has_opened and self.window is not None:
+            self._has_opened = True
+            self.window = replace(self.window, resets_at=now + self._window_seconds)
+
+    def exhaust(self, until: float) -> None:
+        """Nothing more is allowed until then, whatever the count."""
+        self.window = Window(self._used, until)
+        self._has_opened = self._exhausted = True
+
+    def learn(self, quota: Quota) -> None:
+        """Take over the platform's count, and add what is under way, which may not be in it yet.
+
+        Answers may come in another order than they were counted in: within a window the highest count is the newest,
+        and what is told of an earlier window is late.
+        """
+        later_by = quota.resets_at - (self.window.resets_at if self.window else -inf)
+        if later_by < -_SAME_WINDOW_SECONDS and self._told:
+            return
+        self._told = max(self._told if later_by <= _SAME_WINDOW_SECONDS else 0, quota.limit - quota.remaining)
+        self.limit = quota.limit
+        self._has_opened = True
+        self.window = Window(self._told + self.under_way, quota.resets_at)

@@ -1,0 +1,190 @@
+"""The headers' meaning by table, the clock that they are by, and the count of a window."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import formatdate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.quota import ClockDifference, Quota, Window, WindowCount, quota_of, retry_after_seconds
+
+NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "0"}, 0.0),
+        ({"Retry-After": "1.5"}, 1.5),
+        ({"Retry-After": " 7 "}, 7.0),
+        ({"Retry-After": "90000"}, DAY),
+        ({"Retry-After": "Tue, 14 Nov 2023 22:14:20 GMT"}, 60.0),
+        ({"Retry-After": "Tue, 14 Nov 2023 22:12:20 GMT"}, 0.0),
+        ({"Retry-After": "Tuesday, 14-Nov-23 22:14:20 GMT"}, 60.0),
+        ({"Retry-After": "Fri, 14 Nov 2025 22:14:20 GMT"}, DAY),
+        ({"X-Ratelimit-Reset": "1700000060"}, 60.0),
+        ({"X-Ratelimit-Reset": "1700000060000"}, 60.0),
+        ({"X-Ratelimit-Reset": "60"}, 60.0),
+        ({"X-Ratelimit-Reset": "1699999999"}, 0.0),
+        ({"X-Ratelimit-Reset": "1800000000"}, DAY),
+        ({"Retry-After": "7", "X-Ratelimit-Reset": "60"}, 7.0),
+        ({"Retry-After": "soon", "X-Ratelimit-Reset": "60"}, 60.0),
+        ({"Retry-After": "-1", "X-Ratelimit-Reset": "60"}, 60.0),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "inf"}, None),
+        ({"Retry-After": ""}, None),
+        ({"Retry-After": "9" * 400}, None),
+        ({"X-Ratelimit-Reset": "tomorrow"}, None),
+        ({"X-Ratelimit-Reset": "60", "X-Ratelimit-Remaining": "0"}, 60.0),
+        ({"X-Ratelimit-Reset": "60", "X-Ratelimit-Remaining": "7"}, None),
+        ({"Retry-After": "5", "X-Ratelimit-Reset": "60", "X-Ratelimit-Remaining": "7"}, 5.0),
+    ],
+)
+def test_what_the_platform_orders_is_read_in_all_its_forms(headers: Mapping[str, str], expected: float | None) -> None:
+    assert retry_after_seconds(headers, NOW) == expected
+
+
+@pytest.fixture
+def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_from_greenwich")
+@pytest.mark.parametrize(
+    "date", ["Tue, 14 Nov 2023 22:14:20 GMT", "Tue, 14 Nov 2023 22:14:20 -0000", "Tue Nov 14 22:14:20 2023"]
+)
+def test_a_date_is_in_utc_whatever_the_time_zone_here(date: str) -> None:
+    """The last is the form of asctime, which HTTP has a recipient accept."""
+    assert retry_after_seconds({"Retry-After": date}, NOW) == 60.0
+
+
+@given(st.text(), st.text())
+def test_whatever_stands_in_the_headers_the_wait_is_within_a_day(retry_after: str, reset: str) -> None:
+    wait = retry_after_seconds({"Retry-After": retry_after, "X-Ratelimit-Reset": reset}, NOW)
+    assert wait is None or 0 <= wait <= DAY
+
+
+def limits(limit: str, remaining: str, reset: str) -> dict[str, str]:
+    return {"X-Ratelimit-Limit": limit, "X-Ratelimit-Remaining": remaining, "X-Ratelimit-Reset": reset}
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (limits("1200", "1100", "1700000060"), Quota(1200, 1100, 1_700_000_060.0)),
+        (limits("20", "0", "1700000060"), Quota(20, 0, 1_700_000_060.0)),
+        (limits("20", "20", "1700000060.5"), Quota(20, 20, 1_700_000_060.5)),
+        (limits("20", "21", "1700000060"), None),
+        (limits("20", "-1", "1700000060"), None),
+        (limits("20", "1.5", "1700000060"), None),
+        (limits("many", "1", "1700000060"), None),
+        (limits("20", "1", "60"), Quota(20, 1, NOW + 60)),
+        (limits("20", "1", "nan"), None),
+        (limits("20", "1", "1700000060000"), Quota(20, 1, 1_700_000_060.0)),
+        ({"X-Ratelimit-Limit": "20", "X-Ratelimit-Remaining": "1"}, None),
+        ({}, None),
+    ],
+)
+def test_the_platforms_own_count_is_taken_where_it_makes_sense(
+    headers: Mapping[str, str], expected: Quota | None
+) -> None:
+    assert quota_of(headers, NOW) == expected
+
+
+@pytest.mark.parametrize("reset", ["4102444800", "9999999999", "99999999999999", "5000000"])
+def test_no_window_ends_later_than_a_day_from_now(reset: str) -> None:
+    headers = {"X-Ratelimit-Limit": "20", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": reset}
+    quota = quota_of(headers, NOW)
+    assert quota is None or quota.resets_at <= NOW + 86_400
+
+
+# -------------------------------------------------------------------------------------------------------------- clocks
+
+
+def difference(*answers: tuple[float, str, float]) -> float:
+    """What these answers teach, each by when it was asked for, its date, and when it came."""
+    clocks = ClockDifference()
+    for sent_at, date, now in answers:
+        clocks.observe({"Date": date}, sent_at, now)
+    return clocks.seconds
+
+
+AT_NOW = "Tue, 14 Nov 2023 22:13:20 GMT"
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([], 0.0),
+        ([(NOW, "yesterday", NOW)], 0.0),
+        ([(NOW, AT_NOW, NOW + 0.2)], 0.0),
+        ([(NOW - 30, AT_NOW, NOW + 30)], 0.0),
+        ([(NOW + 300, AT_NOW, NOW + 300.2)], 300.2),
+        ([(NOW - 300, AT_NOW, NOW - 299.5)], -299.5),
+        ([(NOW + 300, AT_NOW, NOW + 360), (NOW + 300, AT_NOW, NOW + 300.5)], 300.5),
+        ([(NOW + 300, AT_NOW, NOW + 300.5), (NOW + 300, AT_NOW, NOW + 360)], 300.5),
+        ([(NOW + 300, AT_NOW, NOW + 300.5), (NOW - 60, AT_NOW, NOW - 59)], -59.0),
+    ],
+    ids=[
+        "nothing",
+        "no date",
+        "the same",
+        "perhaps the same",
+        "ahead",
+        "behind",
+        "the quickest tells most, last",
+        "or first",
+        "ours was set",
+    ],
+)
+def test_how_far_our_clock_is_ahead_is_told_by_dates(answers: list[tuple[float, str, float]], expected: float) -> None:
+    assert difference(*answers) == pytest.approx(expected)
+
+
+@given(st.floats(-1e6, 1e6), st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1, max_size=20))
+def test_a_difference_is_never_thought_less_than_it_is_unless_it_may_be_none(
+    ahead: float, legs: list[tuple[float, float]]
+) -> None:
+    clocks = ClockDifference()
+    for there, back in legs:
+        date = formatdate(NOW + there, usegmt=True)
+        clocks.observe({"Date": date}, NOW + ahead, NOW + there + back + ahead)
+    assert clocks.seconds == 0 or clocks.seconds >= ahead - 1e-3
+
+
+# -------------------------------------------------------------------------------------------------------------- window
+
+
+def test_a_count_of_an_earlier_window_is_late_and_one_of_a_later_window_begins_anew() -> None:
+    count = WindowCount(20, DAY, None, NOW)
+    assert count.renew(NOW)
+    count.learn(Quota(20, 12, NOW + 120))
+    count.learn(Quota(20, 0, NOW + 60))
+    assert count.window == Window(8, NOW + 120)
+    count.learn(Quota(20, 11, NOW + 120.6))
+    assert count.window == Window(9, NOW + 120.6)
+    count.learn(Quota(20, 19, NOW + 500))
+    assert count.window == Window(1, NOW + 500)
+
+
+def test_an_exhausted_window_has_no_place_until_it_ends() -> None:
+    count = WindowCount(None, DAY, None, NOW)
+    count.renew(NOW)
+    assert count.has_place
+    count.exhaust(NOW + 100)
+    assert (count.has_place, count.ends_at) == (False, NOW + 102)
+    count.renew(NOW + 101.9)
+    assert not count.has_place
+    count.renew(NOW + 102)
+    assert count.has_place
