@@ -77,6 +77,54 @@ class HeldWalk:
     asked: tuple[str, ...] | None = None
 
 
+class WalkState(IntEnum):
+    """How a walk over an index stands. SHORT: it ended with fewer videos than it announced."""
+
+    GOES_ON = 0
+    COMPLETE = 1
+    SHORT = 2
+    FAILED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class IndexWalk:
+    """One prompt group's walk over a whole index, as the ledger keeps it.
+
+    ``last_video`` is the ledger's number of the newest video that was known when its POST left: of those up to it a
+    complete walk's silence tells something. ``shown`` is how many distinct videos it has shown, ``flaw`` what was
+    seen in it that cannot be read.
+    """
+
+    number: int
+    prompt_group: int
+    last_video: int
+    next_token: str | None = None
+    state: WalkState = WalkState.GOES_ON
+    shown: int = 0
+    flaw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Of the videos on a page: those that its walk has ``shown`` before, and those whose answer is still ``wanted``."""
+
+    shown: frozenset[str]
+    wanted: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldVideo:
+    """A video that every prompt group has answered: the answers by prompt group, none where a group was silent.
+
+    ``number`` is the ledger's. ``is_gone``: the index did not have it any more when it was listed last.
+    """
+
+    number: int
+    video_id: str
+    answers: Mapping[int, bytes]
+    is_gone: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Videos that are posted together, and what is already held of their answers.
@@ -114,7 +162,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How a chunk ends: its videos' states, and the rest: to children, or ``loose``, for the packer to pack again."""
+    """How a chunk ends: its videos' states, and the rest: to children, or ``loose``, for the packer to pack again.
+
+    ``is_part``: it does not end yet. That is for a whole index, which is settled page by page.
+    """
 
     chunk: int
     scored: tuple[str, ...] = ()
@@ -123,6 +174,7 @@ class Settlement:
     children: tuple[Child, ...] = ()
     loose: tuple[str, ...] = ()
     settled_at: str = ""
+    is_part: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -299,8 +299,8 @@ def _broken_rules(
 ) -> Iterator[str]:
     given = {key for key, setting in settings.items() if setting.value not in (None, (), [])}
     if values.get("input.mode") == "index":
-        yield f'{settings["input.mode"].origin}: input.mode = "index": not built yet; use "videos"'
-    if not given & {"input.ids", "input.index_id"}:
+        yield from _broken_index_rules(settings, given)
+    elif not given & {"input.ids", "input.index_id"}:
         yield f"{source}: no videos: set input.ids (or --ids FILE), or input.index_id"
     if not given & {"job.classes", "job.classes_file"}:
         yield f"{source}: no classes: set [[job.classes]] or job.classes_file"
@@ -315,6 +315,18 @@ def _broken_rules(
         name = entry.get("name") if isinstance(entry, Mapping) else None
         if isinstance(name, str) and first.setdefault(name, label) != label:
             yield f"{label}.name = {shown(name)}: the name is taken by {first[name]}"
+
+
+def _broken_index_rules(settings: Settings, given: set[str]) -> Iterator[str]:
+    origin = settings["input.mode"].origin
+    if "input.index_id" not in given:
+        yield f'{origin}: input.mode = "index": input.index_id is missing: which index?'
+    if "input.ids" in given:
+        # Its silence about an id that it does not have would look as if nothing had matched.
+        yield (
+            f"{settings['input.ids'].origin}: input.ids: an index is answered whole, so no ids can be chosen; leave "
+            'them out, or use input.mode = "videos"'
+        )
 
 
 # ------------------------------------------------------------------------------------------------ what others ask of it

@@ -24,7 +24,7 @@ from pipeline.ids import expand, read_videos
 from pipeline.ledger import FIT, INPUT_FINGERPRINT, Ledger
 from pipeline.models import Video
 from pipeline.pacing import Gate
-from pipeline.packing import Packer
+from pipeline.packing import OneChunk, Packer
 from pipeline.reaction import MAX_PAGE_RESENDS
 from pipeline.wire import VideoListPage
 
@@ -64,16 +64,22 @@ def _take_in(given: Input, ledger: Ledger, listing: Iterator[Video]) -> Intake:
             intake = ledger.take_in(_hashed(videos, digest.update))
             ledger.learn_durations(listing)
         else:
-            intake = ledger.take_in(_hashed(listing, digest.update))
+            intake = ledger.take_in(_hashed(listing, digest.update), of_index=config.input.mode == "index")
         if not intake.read:
             raise InputError(["the input holds no video id"])
         ledger.remember(INPUT_FINGERPRINT, digest.hexdigest())
-        ledger.pack(packer_of(config, ledger))
+        ledger.pack(packer_of(config, ledger, joins=True))
     return intake
 
 
-def packer_of(config: Config, ledger: Ledger) -> Packer:
-    """What packs videos into new chunks of this ledger, as the limits and its refused POSTs say."""
+def packer_of(config: Config, ledger: Ledger, *, joins: bool = False) -> Packer | OneChunk:
+    """What packs videos into new chunks of this ledger, as the limits and its refused POSTs say.
+
+    A whole index is one chunk; with ``joins`` new videos go into the one that is still open, for the POSTs that it has
+    yet to make show them too.
+    """
+    if config.input.mode == "index":
+        return OneChunk(max(ledger.open_chunks() if joins else (), default=ledger.next_chunk_number()))
     fit = Fit.remembered(ledger.fact(FIT))
     return Packer(
         fit.max_seconds,

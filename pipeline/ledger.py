@@ -33,7 +33,7 @@ from pipeline.chunks import (
     Settlement,
     VideoState,
 )
-from pipeline.ledger_file import LedgerFile
+from pipeline.index_spool import IndexSpool
 from pipeline.models import Video
 from pipeline.quota import Window
 from pipeline.rows import FailureRow
@@ -69,13 +69,16 @@ class Packer(Protocol):
         """The number of the chunk for a video of this duration."""
 
 
-class Ledger(LedgerFile):
+class Ledger(IndexSpool):
     """The open ledger of one run directory. Raises ``StorageError`` for whatever SQLite cannot do."""
 
     # ------------------------------------------------------------------------------------------------------ intake
 
-    def take_in(self, videos: Iterable[Video]) -> Intake:
-        """Add the videos that are new, in input order. A known one keeps all but learns a duration that was unknown."""
+    def take_in(self, videos: Iterable[Video], *, of_index: bool = False) -> Intake:
+        """Add the videos that are new, in input order. A known one keeps all but learns a duration that was unknown.
+
+        Where they are a whole index (``of_index``), it is kept which of the others are gone from it.
+        """
         self._run("CREATE TEMP TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY) WITHOUT ROWID")
         self._run("DELETE FROM seen")
         read = 0
@@ -91,6 +94,8 @@ class Ledger(LedgerFile):
             )
         distinct = self._count("SELECT count(*) FROM temp.seen")
         total = self._count("SELECT count(*) FROM video")
+        if of_index:
+            self._run("UPDATE video SET gone = id NOT IN (SELECT id FROM temp.seen) WHERE state IN (0, 3)")
         self._run("DELETE FROM seen")
         return Intake(read, read - distinct, total - before, total - distinct)
 
@@ -124,7 +129,8 @@ class Ledger(LedgerFile):
         Of the given codes, or of all codes where there are none; only those that can succeed, unless ``every``.
         """
         again = self._all(
-            "SELECT video, duration, chunk FROM failure JOIN video USING (video) "
+            "SELECT video, duration, CASE WHEN chunk.state > 1 THEN chunk END "
+            "FROM failure JOIN video USING (video) JOIN chunk USING (chunk) "
             "WHERE (? OR retryable) AND (? OR code IN (SELECT value FROM json_each(?))) ORDER BY video",
             every or bool(codes),
             not codes,
@@ -138,7 +144,7 @@ class Ledger(LedgerFile):
             "INSERT INTO chunk (chunk, reason) VALUES (?, 'retry')",
             ((number,) for number in range(first_chunk, max((one for one, _ in placed), default=0) + 1)),
         )
-        for parent in {chunk for _, _, chunk in again}:
+        for parent in {ended for _, _, ended in again if ended}:
             self.move(parent, ChunkState.REPLACED)
         return len(again)
 
@@ -165,6 +171,15 @@ class Ledger(LedgerFile):
             Chunk(chunk, self._open_videos(chunk), reason, shortfalls, self._held(chunk), self._burnt(chunk))
             for chunk, reason, shortfalls in rows
         ]
+
+    def first_open_chunk(self) -> Chunk | None:
+        """The first chunk that has not ended, without its videos: it may be a whole index."""
+        row = self._one("SELECT chunk, reason FROM chunk WHERE state < 2 ORDER BY chunk LIMIT 1")
+        return None if row is None else Chunk(row[0], (), row[1], burnt=self._burnt(row[0]))
+
+    def open_chunks(self) -> list[int]:
+        """The numbers of the chunks that have not ended."""
+        return [number for (number,) in self._all("SELECT chunk FROM chunk WHERE state < 2 ORDER BY chunk")]
 
     def _open_videos(self, chunk: int) -> tuple[Video, ...]:
         rows = self._all("SELECT id, duration FROM video WHERE chunk = ? AND state = 0 ORDER BY video", chunk)
@@ -299,11 +314,15 @@ class Ledger(LedgerFile):
     def _drop_spool(self, chunk: int) -> None:
         self._run("DELETE FROM page WHERE walk IN (SELECT walk FROM walk WHERE chunk = ?)", chunk)
         self._run("DELETE FROM walk WHERE chunk = ?", chunk)
+        self.drop_index_walks(chunk)
 
     # ------------------------------------------------------------------------------------------------------ commit
 
     def settle(self, settlement: Settlement, segments: Sequence[Segment]) -> None:
-        """End a chunk: its videos' states, its segments and the files' new lengths, its children, its spool gone."""
+        """End a chunk: its videos' states, its segments and the files' new lengths, its children, its spool gone.
+
+        Or settle a part of it, and leave the rest as it is.
+        """
         chunk = settlement.chunk
         self.move(chunk, ChunkState.IN_FLIGHT)
         self._set_states(chunk, VideoState.SCORED, settlement.scored)
@@ -316,6 +335,8 @@ class Ledger(LedgerFile):
         self._many(
             "UPDATE file SET length = ? WHERE file = ?", ((one.offset + one.length, one.file) for one in segments)
         )
+        if settlement.is_part:
+            return
         self._drop_spool(chunk)
         for child in settlement.children:
             self._add_child(chunk, child)
@@ -448,8 +469,11 @@ class Ledger(LedgerFile):
         rows = self._each("SELECT id, state FROM video WHERE chunk = ? AND state IN (1, 2)", chunk)
         return {video_id: VideoState(state) for video_id, state in rows}
 
-    def contradictions(self) -> list[str]:
-        """What the ledger itself has wrong: videos in no chunk, open in an ended one, failed without a reason."""
+    def contradictions(self, *, settled_in_parts: bool = False) -> list[str]:
+        """What the ledger itself has wrong: videos in no chunk, open in an ended one, failed without a reason.
+
+        Where chunks are ``settled_in_parts`` they may have settled videos before they end.
+        """
         checks = {
             "videos that belong to no chunk": "SELECT count(*) FROM video LEFT JOIN chunk USING (chunk) "
             "WHERE chunk.state IS NULL AND (video.chunk IS NOT NULL OR video.state > 0)",
@@ -462,6 +486,8 @@ class Ledger(LedgerFile):
             "reasons of failure without a failed video": "SELECT count(*) FROM failure LEFT JOIN video USING (video) "
             "WHERE state IS NOT 3",
         }
+        if settled_in_parts:
+            del checks["settled videos of chunks that have not ended"]
         return [f"{n} {what}" for what, query in checks.items() if (n := self._count(query))]
 
 

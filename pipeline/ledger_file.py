@@ -27,7 +27,8 @@ CREATE TABLE video (
     id TEXT NOT NULL UNIQUE,
     duration REAL,                      -- seconds, NULL where unknown
     state INTEGER NOT NULL DEFAULT 0,   -- VideoState
-    chunk INTEGER                       -- the chunk that has it, or that settled it
+    chunk INTEGER,                      -- the chunk that has it, or that settled it
+    gone INTEGER NOT NULL DEFAULT 0     -- 1: the last listing of a whole index did not have it
 );
 CREATE INDEX video_of_chunk ON video (chunk);
 CREATE TABLE failure (
@@ -75,6 +76,23 @@ CREATE TABLE page (
     body BLOB NOT NULL
 );
 CREATE INDEX page_of_walk ON page (walk);
+CREATE TABLE index_walk (               -- a walk over a whole index: no page of it is kept, but what it has shown
+    walk INTEGER PRIMARY KEY,
+    chunk INTEGER NOT NULL REFERENCES chunk,
+    prompt_group INTEGER NOT NULL,
+    last_video INTEGER NOT NULL,        -- its silence is about the videos up to this one, which were known then
+    next_token TEXT,
+    state INTEGER NOT NULL,             -- WalkState
+    flaw TEXT NOT NULL,
+    arrived_at REAL NOT NULL            -- of its newest page, seconds since the epoch
+);
+CREATE INDEX index_walk_of_chunk ON index_walk (chunk);
+CREATE TABLE shown (
+    walk INTEGER NOT NULL REFERENCES index_walk,
+    id TEXT NOT NULL,                   -- as the platform says it: it need not be a video of ours
+    answer BLOB,                        -- NULL where none is held: it is settled, or nothing of ours
+    UNIQUE (walk, id)
+);
 CREATE TABLE window (one INTEGER PRIMARY KEY CHECK (one = 1), used INTEGER NOT NULL, resets_at REAL NOT NULL);
 CREATE TABLE file (file INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, length INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE segment (

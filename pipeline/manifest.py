@@ -128,9 +128,16 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def continued(stored: Manifest, config: Config) -> Manifest:
     """The manifest of a stored run that goes on with a new configuration.
 
-    The new one decides all but the job. Raises ``UsageError`` that says what differs where it asks something else.
+    The new one decides all but the job. Raises ``UsageError`` that says what differs where it asks something else, or
+    of a whole index that is not this one: its silence would be taken for that of the other.
     """
     fresh = replace(stored, config=config)
+    before, after = _whole_index(stored.config), _whole_index(config)
+    if before != after:
+        raise UsageError(
+            f"this directory holds a run of {before or 'single videos'}, and now it is to be one of "
+            f"{after or 'single videos'} (input.mode, input.index_id); use another --out"
+        )
     differences = job_differences(configuration.job_of(stored.config), configuration.job_of(config))
     if differences:
         raise UsageError(
@@ -138,6 +145,10 @@ def continued(stored: Manifest, config: Config) -> Manifest:
             + "\n".join(f"  {line}" for line in differences)
         )
     return fresh
+
+
+def _whole_index(config: Config) -> str | None:
+    return f"the whole index {config.input.index_id!r}" if config.input.mode == "index" else None
 
 
 def job_differences(stored: Job, asked: Job) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 
 from pipeline.errors import ConfigError
@@ -92,6 +93,17 @@ class Packer:
     def _begin_chunk(self) -> int:
         self._next_chunk += 1
         return self._next_chunk - 1
+
+
+@dataclass(frozen=True, slots=True)
+class OneChunk:
+    """Puts every video into one chunk: a whole index takes one POST, however long its videos are together."""
+
+    chunk: int
+
+    def place(self, duration_seconds: float | None) -> int:  # noqa: ARG002 - as ``Packer`` is asked
+        """The number of that chunk."""
+        return self.chunk
 
 
 def prompt_groups(classes: Sequence[JobClass], max_prompts: int = MAX_PROMPTS) -> tuple[tuple[JobClass, ...], ...]:

@@ -138,7 +138,7 @@ def plan_of(survey: Survey, config: Config, *, now: float) -> Plan:
         rows=rows,
         bytes=size,
         basis=basis,
-        warnings=tuple(_warnings(survey, limits, posts, room)),
+        warnings=tuple(_warnings(survey, config, posts, room)),
         hints=tuple(_hints(in_index_mode, hint)),
     )
 
@@ -217,18 +217,19 @@ def _stops(survey: Survey, limits: LimitsSection, room: int | None) -> Iterator[
         yield room, 'the quota is used up (limits.on_quota = "stop"); the same command goes on in the next window'
 
 
-def _warnings(survey: Survey, limits: LimitsSection, posts: int, room: int | None) -> Iterator[str]:
-    still_open = survey.open
+def _warnings(survey: Survey, config: Config, posts: int, room: int | None) -> Iterator[str]:
+    still_open, limits = survey.open, config.limits
+    in_chunks = config.input.mode == "videos"  # a whole index takes one POST, however long its videos are
     if survey.skipped_lines:
         yield f'{_number(survey.skipped_lines, "bad line")} left out (input.on_bad_line = "skip")'
-    if still_open.unknown_durations:
+    if still_open.unknown_durations and in_chunks:
         videos_per_post = min(limits.default_videos_per_post, limits.max_videos_per_post or 10**9)
         yield (
             f"{still_open.unknown_durations:,} videos have no known duration, so the first POST takes only "
             f"{videos_per_post} (limits.default_videos_per_post), and each a quarter more; give their durations in the "
             "id list, or name the index (input.index_id)"
         )
-    if still_open.too_long:
+    if still_open.too_long and in_chunks:
         yield (
             f"{_number(still_open.too_long, 'video')} longer than {MAX_SECONDS:,} s, such as "
             f"{still_open.first_too_long}: the platform is likely to refuse such a video, and it fails"

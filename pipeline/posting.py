@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline import wire
 from pipeline.chunks import Chunk, PostState
@@ -54,11 +54,17 @@ class Question:
 
     def of_videos(self, prompt_group: int, video_ids: Sequence[str]) -> wire.ClassifyRequest:
         """The POST of one prompt group for some videos."""
+        return replace(self._of_nothing(prompt_group), video_ids=tuple(video_ids))
+
+    def of_index(self, prompt_group: int, index_id: str) -> wire.ClassifyRequest:
+        """The POST of one prompt group for a whole index."""
+        return replace(self._of_nothing(prompt_group), index_id=index_id)
+
+    def _of_nothing(self, prompt_group: int) -> wire.ClassifyRequest:
         job = self.job
         return wire.ClassifyRequest(
             self.groups[prompt_group],
             job.options,
-            tuple(video_ids),
             conversation_option=job.conversation_option,
             include_clips=job.include_clips,
             show_detailed_score=job.show_detailed_score,
@@ -131,7 +137,7 @@ class Requests:
         search: Search,
         fitting: Sequence[Video] = (),
     ) -> Answer:
-        """POST for some videos of a chunk, until an answer came.
+        """POST for some videos of a chunk, or for a whole index, until an answer came.
 
         Raises what ends the attempts: ``Drained``, a ``StopRun``, or a ``RequestFailed`` for whoever asked; and
         ``Outgrown`` where ``fitting`` are too long together, as others have taught by the time that the POST may go.
@@ -145,7 +151,7 @@ class Requests:
                 reply = await self._send(post, request, fitting)
             except RequestFailed as error:
                 self.experience.bisect_posts -= is_search and self._found_nothing_out(error)
-                is_counted = not self.gate.broken or may_be_the_videos(error)
+                is_counted = self._is_counted(error, request)
                 await self._record_failure(post, error, is_counted=is_counted)
                 if is_counted:
                     tries = tries.after(error)
@@ -249,6 +255,15 @@ class Requests:
     def _found_nothing_out(self, error: RequestFailed) -> bool:
         """Whether a failure says nothing of the videos, and cost nothing: the budget of a search is not for that."""
         return isinstance(error, CannotConnect | RateLimited) or (isinstance(error, ResendFree) and self.gate.broken)
+
+    def _is_counted(self, error: RequestFailed, request: wire.ClassifyRequest) -> bool:
+        """Whether a failure burns one of the chunk's attempts: while nothing is answered, only what may be the videos'.
+
+        Nobody can search a whole index for them, so there an overload is the platform's, and the gate gives up on it.
+        """
+        if request.index_id is not None and isinstance(error, Overloaded):
+            return False
+        return not self.gate.broken or may_be_the_videos(error)
 
     async def _intend(self, chunk: int, prompt_group: int, reason: str) -> int:
         """Reserve a place for a POST, and make it durable that it is about to leave; its number."""

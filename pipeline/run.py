@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import anyio
-from anyio.abc import ObjectReceiveStream, ObjectSendStream
+from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
 
 import pipeline
 from pipeline import rundir
-from pipeline.chunks import Chunk, Counts, Settlement, VideoState
+from pipeline.bulk import IndexWorker
+from pipeline.chunks import Chunk, Counts, VideoState
 from pipeline.client import Client
 from pipeline.config import ApiKey, Config, job_of, page_limit_of
 from pipeline.connection import connected
@@ -156,14 +157,14 @@ class _Flow:
             jitter=order.jitter,
         )
         self._worker = Worker(requests, max_bisect_posts=config.limits.max_bisect_posts)
+        self._index_worker = IndexWorker(requests, config.input.index_id or "", told=self._count)
         self._handed_out = self._ended = 0
         self._news = anyio.Event()
 
     async def run(self, posts: int) -> StopRun | None:
         """Answer every pending chunk, as planned with so many POSTs. Returns why it stopped before that, if it did."""
         self._progress.posts_planned = self._gate.posts_spent + posts
-        limits = self._order.config.limits
-        send, receive = anyio.create_memory_object_stream[Chunk]()
+        drain_seconds = self._order.config.limits.drain_seconds
         try:
             async with anyio.create_task_group() as watching:
                 watching.start_soon(self._stop.watch_signals)
@@ -172,15 +173,23 @@ class _Flow:
                     writing.start_soon(self._sink.run)
                     with closing(self._sink):
                         async with anyio.create_task_group() as asking:
-                            watching.start_soon(self._stop.end_draining, limits.drain_seconds, asking.cancel_scope)
-                            asking.start_soon(self._produce, send)
-                            with receive:
-                                for _ in range(limits.concurrency):
-                                    asking.start_soon(self._work, receive.clone())
+                            watching.start_soon(self._stop.end_draining, drain_seconds, asking.cancel_scope)
+                            self._ask(asking)
                 watching.cancel_scope.cancel()
         except* StopRun as stops:
             self._stop.because(_first(stops))
         return self._stop.reason
+
+    def _ask(self, asking: TaskGroup) -> None:
+        """Set going what asks: of a whole index one worker, of single videos a producer and the workers."""
+        if self._order.config.input.mode == "index":
+            asking.start_soon(self._ask_index)
+            return
+        send, receive = anyio.create_memory_object_stream[Chunk]()
+        asking.start_soon(self._produce, send)
+        with receive:
+            for _ in range(self._order.config.limits.concurrency):
+                asking.start_soon(self._work, receive.clone())
 
     async def _produce(self, chunks: ObjectSendStream[Chunk]) -> None:
         """Hand out pending chunks in the order of their numbers, until nothing is pending, in flight or to be packed.
@@ -215,7 +224,8 @@ class _Flow:
         async with chunks:
             async for chunk in chunks:
                 try:
-                    self._count(await self._worker.answer(chunk))
+                    end = await self._worker.answer(chunk)
+                    self._count(len(end.scored) + len(end.no_match), len(end.failures))
                 except Drained:
                     return
                 except StopRun as reason:
@@ -226,9 +236,23 @@ class _Flow:
                     self._news.set()
                     self._news = anyio.Event()
 
-    def _count(self, settlement: Settlement) -> None:
-        self._progress.failed += len(settlement.failures)
-        self._progress.settled += len(settlement.scored) + len(settlement.no_match) + len(settlement.failures)
+    async def _ask_index(self) -> None:
+        """Have the whole index answered, in place of producer and workers: it is one chunk."""
+        try:
+            await self._index_worker.answer()
+        except Drained:
+            return
+        except StopRun as reason:
+            self._stop.because(reason)
+        if extra := self._index_worker.not_listed:
+            self._order.console.say(
+                f"warning: the platform has shown {extra:,} videos that came into the index after it was listed; "
+                "`bulk-classify run` takes them in"
+            )
+
+    def _count(self, answered: int, failed: int) -> None:
+        self._progress.failed += failed
+        self._progress.settled += answered + failed
 
     async def _show_progress(self) -> None:
         console = self._order.console

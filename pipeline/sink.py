@@ -62,11 +62,24 @@ class Sink:
         """Queue one change of the ledger: durable before whatever is queued after it."""
         await self._queue(_Entry(lambda ledger, _: change(ledger)))
 
-    async def commit(self, settlement: Settlement, results: list[Result], origin: Origin) -> None:
-        """Make the rows of a chunk and its end durable, together."""
-        entry = _Entry(lambda ledger, segments: ledger.settle(settlement, segments), lambda: lines_of(results, origin))
+    async def commit(
+        self,
+        settlement: Settlement,
+        results: list[Result],
+        origin: Origin,
+        *,
+        also: Callable[[Ledger], _T] | None = None,
+    ) -> _T | None:
+        """Make the rows of a chunk and its end durable, together, and what is ``also`` changed; what that returned."""
+
+        def change(ledger: Ledger, segments: list[Segment]) -> _T | None:
+            ledger.settle(settlement, segments)
+            return also(ledger) if also else None
+
+        entry = _Entry(change, lambda: lines_of(results, origin))
         await self._queue(entry)
         await entry.done.wait()
+        return entry.outcome
 
     async def read(self, query: Callable[[Ledger], _T]) -> _T:
         """Ask the ledger something, between two commits."""

@@ -46,7 +46,11 @@ def survey(ledger: Ledger, folder: Path, config: Config, taken: Taken) -> Survey
         videos=sum(counts.videos.values()),
         open=still_open,
         chunks=chunks,
-        groups=tuple(_open_groups(ledger, groups, chunks, still_open.seconds_cut_off)),
+        groups=tuple(
+            _open_groups_of_index(ledger, groups)
+            if config.input.mode == "index"
+            else _open_groups(ledger, groups, chunks, still_open.seconds_cut_off)
+        ),
         duplicates=taken.duplicates,
         skipped_lines=taken.skipped_lines,
         posts_spent=ledger.posts_spent(),
@@ -79,7 +83,7 @@ def _pending(ledger: Ledger) -> Iterator[Chunk]:
 def _open_groups(ledger: Ledger, groups: int, chunks: int, seconds: float) -> Iterator[OpenGroup]:
     """What each prompt group still takes: a POST for each open chunk, or what a chunk lacks where answers are held.
 
-    This is the one place that says how many POSTs are open.
+    This and the next are the one place that says how many POSTs are open.
     """
     totals_trusted = ledger.fact(TOTALS) != "not trusted"
     begun = [(chunk, _lacking(chunk, groups, totals_trusted)) for chunk in ledger.chunks_with_answers()]
@@ -92,6 +96,13 @@ def _open_groups(ledger: Ledger, groups: int, chunks: int, seconds: float) -> It
             seconds + sum(one.seconds for one in lacking),
             sum(one.on_tokens for one in lacking),
         )
+
+
+def _open_groups_of_index(ledger: Ledger, groups: int) -> Iterator[OpenGroup]:
+    """What each prompt group still takes for a whole index. No packing could take less: the seconds do not matter."""
+    for group in range(groups):
+        open_posts = [ledger.open_index_posts(chunk, group) for chunk in ledger.open_chunks()]
+        yield OpenGroup(sum(posts for posts, _ in open_posts), 0.0, sum(on_tokens for _, on_tokens in open_posts))
 
 
 def _lacking(chunk: Chunk, groups: int, totals_trusted: bool) -> list[OpenGroup]:

@@ -2,7 +2,8 @@
 
 The segments must tile each file without gap or overlap and carry their checksums; the rows of a segment must be whole
 and must be those of the chunk that wrote it; every answered video must have its rows exactly once, as many as its own
-row announces; and every video of the input must be in exactly one state. Chunk by chunk, so that memory stays small.
+row announces; and every video of the input must be in exactly one state. One commit's rows at a time, so that memory
+stays small: a whole index is one chunk, but many commits.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import stat
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -56,7 +57,8 @@ def verify(folder: Path) -> Report:
     with ExitStack() as opened:
         ledger = opened.enter_context(Ledger(folder / LEDGER, read_only=True))
         opened.enter_context(ledger.snapshot())
-        for line in ledger.contradictions():
+        is_index = manifest.config.input.mode == "index"
+        for line in ledger.contradictions(settled_in_parts=is_index):
             report.differ(f"{LEDGER}: {line}")
         files = [opened.enter_context(file) for file in _opened(folder, report)]
         if len(files) == len(ROW_FILES):
@@ -113,24 +115,15 @@ def _check_rows(ledger: Ledger, files: Sequence[BinaryIO], run_id: str, report: 
     ends = [0] * len(ROW_FILES)
     for chunk, segments in groupby(ledger.segments(), key=lambda one: one[0]):
         report.chunks += 1
-        rows: list[list[Any]] = [[] for _ in ROW_FILES]
+        settled = ledger.settled_by(chunk)
         intact = True
-        for _, segment in segments:
-            name = ROW_FILES[segment.file]
-            if segment.offset != ends[segment.file]:
-                report.differ(f"{name}: chunk {chunk} stands at {segment.offset}, not at {ends[segment.file]}")
-            ends[segment.file] = segment.offset + segment.length
-            written = _rows_in(files[segment.file], segment)
-            if written is None:
-                report.differ(f"{name}: bytes {segment.offset} to {ends[segment.file]} (chunk {chunk}) have changed")
-                intact = False
-            else:
-                rows[segment.file] = written
-                report.rows[name] += len(written)
-        if intact:
-            settled = ledger.settled_by(chunk)
-            for line in _chunk_differences(chunk, rows, settled, run_id):
+        for commit in _commits(one for _, one in segments):
+            rows = _rows_of(chunk, commit, files, ends, report)
+            intact = intact and rows is not None
+            for line in _commit_differences(chunk, rows, settled, run_id) if rows else ():
                 report.differ(line)
+        for video_id in sorted(settled) if intact else ():
+            report.differ(f"{VIDEOS}: chunk {chunk} has no row for {video_id}")
     for name, end, length in zip(ROW_FILES, ends, ledger.file_lengths(), strict=True):
         if end != length:
             report.differ(f"{name}: the chunks' rows end at {end}, the ledger's length is {length}")
@@ -139,6 +132,39 @@ def _check_rows(ledger: Ledger, files: Sequence[BinaryIO], run_id: str, report: 
     answered = counts[VideoState.SCORED] + counts[VideoState.NO_MATCH]
     if report.rows[VIDEOS] != answered:
         report.differ(f"{VIDEOS}: {report.rows[VIDEOS]} rows, but the ledger has {answered} answered videos")
+
+
+def _commits(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
+    """The segments of each commit. Its last one is that of the videos' own rows: every settled video has one."""
+    commit = []
+    for segment in segments:
+        commit.append(segment)
+        if ROW_FILES[segment.file] == VIDEOS:
+            yield commit
+            commit = []
+    if commit:
+        yield commit
+
+
+def _rows_of(
+    chunk: int, commit: Sequence[Segment], files: Sequence[BinaryIO], ends: list[int], report: Report
+) -> list[list[Any]] | None:
+    """The rows of a commit, by file; None where its bytes are not those that were written. Moves the ``ends`` on."""
+    rows: list[list[Any]] = [[] for _ in ROW_FILES]
+    intact = True
+    for segment in commit:
+        name = ROW_FILES[segment.file]
+        if segment.offset != ends[segment.file]:
+            report.differ(f"{name}: chunk {chunk} stands at {segment.offset}, not at {ends[segment.file]}")
+        ends[segment.file] = segment.offset + segment.length
+        written = _rows_in(files[segment.file], segment)
+        if written is None:
+            report.differ(f"{name}: bytes {segment.offset} to {ends[segment.file]} (chunk {chunk}) have changed")
+            intact = False
+        else:
+            rows[segment.file] = written
+            report.rows[name] += len(written)
+    return rows if intact else None
 
 
 def _rows_in(file: BinaryIO, segment: Segment) -> list[Any] | None:
@@ -152,10 +178,10 @@ def _rows_in(file: BinaryIO, segment: Segment) -> list[Any] | None:
         return None
 
 
-def _chunk_differences(
-    chunk: int, rows: Sequence[Sequence[Any]], settled: Mapping[str, VideoState], run_id: str
+def _commit_differences(
+    chunk: int, rows: Sequence[Sequence[Any]], settled: dict[str, VideoState], run_id: str
 ) -> Iterator[str]:
-    """What is wrong with the rows of one chunk, given the states of the videos that it settled."""
+    """What is wrong with the rows of one commit; takes its videos out of those that its chunk has ``settled``."""
     scores, clips, videos = rows
     for name, some in zip(ROW_FILES, rows, strict=True):
         if any(row.chunk_id != chunk or row.run_id != run_id for row in some):
@@ -165,14 +191,14 @@ def _chunk_differences(
     classes_of = Counter(row.video_id for row in scores)
     clips_of = Counter(row.video_id for row in clips)
     for row in videos:
-        state = settled.get(row.video_id)
+        state = settled.pop(row.video_id, None)
         if state is None or state.name.lower() != row.status:
             yield f"{VIDEOS}: {row.video_id} is {row.status}, the ledger says {state.name.lower() if state else 'no'}"
         if row.class_count != classes_of[row.video_id] or (row.status == "scored") != (row.class_count > 0):
             yield f"{SCORES}: {row.video_id} has {classes_of[row.video_id]} rows, not {row.class_count}"
         if row.clip_count is not None and row.clip_count != clips_of[row.video_id]:
             yield f"{CLIPS}: {row.video_id} has {clips_of[row.video_id]} rows, not {row.clip_count}"
-    for video_id in sorted((classes_of.keys() | clips_of.keys() | settled.keys()) - {row.video_id for row in videos}):
+    for video_id in sorted((classes_of.keys() | clips_of.keys()) - {row.video_id for row in videos}):
         yield f"{VIDEOS}: chunk {chunk} has no row for {video_id}"
 
 

@@ -9,16 +9,53 @@ next walk asks only for what is missing.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from pipeline import wire
 from pipeline.chunks import HeldPage, HeldWalk
 from pipeline.errors import AnswerUnusable, Bisect, Repack, RequestFailed
-from pipeline.models import ClassScore, DetailedScores, Failure, Page, Result, VideoAnswer, normalized_scores
+from pipeline.models import (
+    ClassScore,
+    DetailedScores,
+    Failure,
+    Page,
+    Result,
+    Unreadable,
+    VideoAnswer,
+    normalized_scores,
+)
+from pipeline.reaction import MAX_SHORTFALLS
 
 _FAILURES = msgspec.json.Decoder(list[Failure])
+
+
+@dataclass(slots=True)
+class Course:
+    """How a walk goes, whatever it was begun for: distinct videos ``shown``, a ``flaw`` in its entries, its tokens."""
+
+    shown: int = 0
+    flaw: str = ""
+    _tokens: set[str] = field(default_factory=set)
+
+    def follow(self, page: Page) -> bool | None:
+        """Go on by a page that was counted: None, or at the end of the walk whether all came that were announced.
+
+        Raises ``AnswerUnusable`` where the page contradicts the walk, or where it ends with a flaw.
+        """
+        if page.total_results is not None and self.shown > page.total_results:
+            raise AnswerUnusable(f"{self.shown} videos came where {page.total_results} were announced")
+        if page.next_token is None:
+            if self.flaw:
+                raise AnswerUnusable(self.flaw)
+            if page.total_results is None:
+                raise AnswerUnusable("the answer does not say how many videos it has (total_results)")
+            return self.shown == page.total_results
+        if page.next_token in self._tokens:
+            raise AnswerUnusable("a page token came twice in one walk: the pages go round in a circle")
+        self._tokens.add(page.next_token)
+        return None
 
 
 class GroupAnswer:
@@ -42,9 +79,6 @@ class GroupAnswer:
         self.repeated: list[str] = []
         self.restarts = 0
         self.refused: tuple[str, ...] = ()
-        self._tokens: set[str] = set()
-        self._in_walk = 0
-        self._flaw = ""
         self.begin_walk(self.video_ids)
         for walk in held:
             self._replay(walk)
@@ -85,7 +119,7 @@ class GroupAnswer:
     @property
     def has_shown(self) -> bool:
         """Whether the present walk has shown any video."""
-        return self._in_walk > 0
+        return self._course.shown > 0
 
     @property
     def to_post(self) -> tuple[str, ...]:
@@ -106,9 +140,7 @@ class GroupAnswer:
         self.owing.difference_update(asked)
         self._asked_all = len(asked) == len(self._without_answer(self.video_ids))
         self._asked_now = frozenset(asked)
-        self._tokens.clear()
-        self._in_walk = 0
-        self._flaw = ""
+        self._course = Course()
 
     def take(self, page: Page, arrived_at: float) -> None:
         """Add a page. Raises ``AnswerUnusable``, after taking what is valid, where it contradicts the walk."""
@@ -117,14 +149,12 @@ class GroupAnswer:
         self.next_token = page.next_token
         if aliens:
             raise AnswerUnusable(f"the answer has videos that were not asked for, such as {aliens[0][:100]!r}")
-        if page.total_results is not None and self._in_walk > page.total_results:
-            raise AnswerUnusable(f"{self._in_walk} videos came where {page.total_results} were announced")
-        if page.next_token is None:
-            self._end(page)
-        elif page.next_token in self._tokens:
-            raise AnswerUnusable("a page token came twice in one walk: the pages go round in a circle")
-        else:
-            self._tokens.add(page.next_token)
+        match self._course.follow(page):
+            case True:
+                self.accept_silence()
+            case False:
+                self.ended_short = True
+                self.owing.update(self.owed)
 
     def _take_entries(self, page: Page) -> list[str]:
         """Keep the valid entries of a page; the ids of those that nobody asked for."""
@@ -137,28 +167,16 @@ class GroupAnswer:
                 aliens.append(video_id)
             else:
                 self.seen[video_id] = answer
-                self._in_walk += 1
+                self._course.shown += 1
         for entry in page.unreadable:
             if entry.video_id in self.seen or entry.video_id in self.failures:
                 self.repeated.append(entry.video_id)
             elif entry.video_id not in self._asked_now:
-                self._flaw = f"the answer has an entry that cannot be read: {entry.seen}"
+                self._course.flaw = flaw_of(entry)
             else:
-                error = AnswerUnusable(f"its answer cannot be read: {entry.seen}", http_status=200)
-                self.failures[entry.video_id] = failure_of(entry.video_id, error)
-                self._in_walk += 1
+                self.failures[entry.video_id] = unreadable(entry.video_id, entry)
+                self._course.shown += 1
         return aliens
-
-    def _end(self, page: Page) -> None:
-        if self._flaw:
-            raise AnswerUnusable(self._flaw)
-        if page.total_results is None:
-            raise AnswerUnusable("the answer does not say how many videos it has (total_results)")
-        if self._in_walk == page.total_results:
-            self.accept_silence()
-        else:
-            self.ended_short = True
-            self.owing.update(self.owed)
 
     def forgive(self) -> None:
         """Let nothing be owing any more: it is missing again."""
@@ -209,6 +227,24 @@ class GroupAnswer:
         page = HeldPage(wire.encode_held(answers), self.arrived_at)
         is_owing = len(asked) > len(answers)
         return HeldWalk(self.prompt_group, (page,), ended_short=is_owing, asked=asked if is_owing else None)
+
+
+def flaw_of(entry: Unreadable) -> str:
+    """What is wrong with a walk that has an entry of which nobody knows the video."""
+    return f"the answer has an entry that cannot be read: {entry.seen}"
+
+
+def unreadable(video_id: str, entry: Unreadable) -> Failure:
+    """The failure of a video whose answer came, and cannot be read."""
+    return failure_of(video_id, AnswerUnusable(f"its answer cannot be read: {entry.seen}", http_status=200))
+
+
+def incomplete(video_id: str) -> Failure:
+    """The failure of a video that was owed to the end."""
+    error = RequestFailed(
+        f"the platform announced more videos than it showed, {MAX_SHORTFALLS + 1} times", code="incomplete_answer"
+    )
+    return failure_of(video_id, error)
 
 
 def failure_of(video_id: str, error: RequestFailed) -> Failure:

@@ -267,6 +267,11 @@ def encode_answer(answer: VideoAnswer) -> bytes:
     return msgspec.json.encode(answer)
 
 
+def decode_answer(body: bytes) -> VideoAnswer:
+    """Read what ``encode_answer`` wrote."""
+    return msgspec.json.decode(body, type=VideoAnswer)
+
+
 @dataclass(frozen=True, slots=True)
 class PageInfo:
     """What a page says of its walk. Empty tokens: there is no such page."""

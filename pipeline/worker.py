@@ -32,7 +32,7 @@ from pipeline.errors import (
 )
 from pipeline.ledger import FIT
 from pipeline.log import utc
-from pipeline.models import MAX_SECONDS, Failure, Video
+from pipeline.models import MAX_SECONDS, Video
 from pipeline.posting import Requests
 from pipeline.reaction import (
     MAX_RESTARTS,
@@ -40,7 +40,7 @@ from pipeline.reaction import (
 )
 from pipeline.rows import Origin
 from pipeline.search import Search
-from pipeline.walk import GroupAnswer, failure_of
+from pipeline.walk import GroupAnswer, incomplete
 
 
 class Worker:
@@ -272,7 +272,7 @@ class Worker:
             if short and chunk.shortfalls < MAX_SHORTFALLS:
                 children = _children([short], answers, "incomplete", chunk.shortfalls + 1)
             else:
-                failures += [_incomplete(one) for one in short]
+                failures += [incomplete(one) for one in short]
             owed.update(short)
         settled_at = utc(max((answer.arrived_at for answer in answers), default=0.0) or self._clock())
         answered = [one for one in _open_ids(answers) if one not in owed]
@@ -310,10 +310,3 @@ def _children(
         for part in parts
         if part
     )
-
-
-def _incomplete(video_id: str) -> Failure:
-    error = RequestFailed(
-        f"the platform announced more videos than it showed, {MAX_SHORTFALLS + 1} times", code="incomplete_answer"
-    )
-    return failure_of(video_id, error)

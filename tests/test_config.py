@@ -383,9 +383,16 @@ def test_a_section_that_is_a_value_is_not_repeated() -> None:
     assert problems('api = "hunter2"\n' + MINIMAL) == ["night.toml: api: expected a section, [api]"]
 
 
-def test_the_index_mode_is_not_built_yet() -> None:
-    flags = {"input.mode": "index"}
-    assert problems(flags=flags) == ['--set: input.mode = "index": not built yet; use "videos"']
+def test_a_whole_index_needs_its_id_and_takes_no_ids() -> None:
+    assert problems(flags={"input.mode": "index"}) == [
+        '--set: input.mode = "index": input.index_id is missing: which index?',
+        (
+            "night.toml: input.ids: an index is answered whole, so no ids can be chosen; leave them out, or use "
+            'input.mode = "videos"'
+        ),
+    ]
+    flags = {"input.mode": "index", "input.ids": [], "input.index_id": "i"}
+    assert loaded(flags).input.mode == "index"
 
 
 def test_no_videos_are_a_mistake() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -312,6 +313,43 @@ def test_a_ledger_that_makes_no_sense_is_a_difference_or_an_error_of_ours(folder
         assert differences(folder)
     except StorageError as error:
         assert LEDGER in str(error)  # noqa: PT017 - either is right, a traceback is not
+
+
+# ------------------------------------------------------------------------------------ a chunk that was settled in parts
+
+
+@pytest.fixture
+def in_parts(tmp_path: Path) -> Path:
+    """A run of one chunk, settled in two commits and ended by a third."""
+    with opened(tmp_path / "parts") as run:
+        run.take_in("a", "b", "c", a_chunk=3)
+        for part in (end(1, matched=["a", "b"]), end(1, matched=["c"])):
+            run.commit(replace(part, settlement=replace(part.settlement, is_part=True)))
+        run.commit(end(1))
+        run.finish()
+    return tmp_path / "parts"
+
+
+def test_a_chunk_that_was_settled_in_parts_is_proved(in_parts: Path) -> None:
+    report = verify(in_parts)
+    assert (report.differences, report.videos, report.chunks) == ([], 3, 1)
+
+
+def test_a_row_in_two_parts_of_a_chunk_is_a_difference(in_parts: Path) -> None:
+    by_hand(in_parts / LEDGER, "UPDATE video SET state = 0 WHERE id = 'a'", "UPDATE chunk SET state = 0")
+    with opened(in_parts) as run:
+        run.commit(end(1, matched=["a"]))
+    assert "videos.ndjson: a is scored, the ledger says no" in differences(in_parts)
+
+
+def test_a_video_that_no_part_has_a_row_of_is_a_difference(in_parts: Path) -> None:
+    by_hand(in_parts / LEDGER, "INSERT INTO video (id, state, chunk) VALUES ('d', 1, 1)")
+    assert "videos.ndjson: chunk 1 has no row for d" in differences(in_parts)
+
+
+def test_rows_of_a_video_without_its_own_row_are_a_difference(in_parts: Path) -> None:
+    by_hand(in_parts / LEDGER, "DELETE FROM segment WHERE segment = (SELECT max(segment) FROM segment)")
+    assert "videos.ndjson: chunk 1 has no row for c" in differences(in_parts)
 
 
 # ----------------------------------------------------------------------------------------------------------- the report

@@ -245,7 +245,6 @@ def _is_between(low: float, high: float, *types: type) -> Callable[[Any], bool]:
 
 _Fields = Mapping[str, Callable[[Any], bool]]
 _REQUEST: _Fields = {
-    "video_ids": _is_texts,
     "classes": lambda value: isinstance(value, list) and value != [] and all(_is_object(one) for one in value),
     "options": _is_options,
     "conversation_option": _is_conversation_option,
@@ -254,6 +253,8 @@ _REQUEST: _Fields = {
     "page_limit": _is_between(1, 50, int),
     "threshold": _is_object,
 }
+_OF_VIDEOS: _Fields = {"video_ids": _is_texts, **_REQUEST}
+_OF_INDEX: _Fields = {"index_id": _is_text, **_REQUEST}
 _CLASS: _Fields = {
     "name": _is_text,
     "prompts": lambda value: _is_texts(value) and len(value) <= _MAX_PROMPTS,
@@ -278,7 +279,7 @@ def _check(given: JsonObject, fields: _Fields, required: Sequence[str] = ()) -> 
             raise _Refused(400, "parameter_invalid", f"The {name} parameter is invalid.")
 
 
-def _read(body: bytes) -> JsonObject:
+def _read(body: bytes, fields: _Fields) -> JsonObject:
     """The body of a POST, checked against the contract; the older ``video_id`` becomes ``video_ids``."""
     try:
         asked = json.loads(body)
@@ -286,9 +287,9 @@ def _read(body: bytes) -> JsonObject:
         raise _Refused(400, "parameter_invalid", "The request body is not JSON.") from None
     if not isinstance(asked, dict):
         raise _Refused(400, "parameter_invalid", "The request body is not an object.")
-    if "video_id" in asked and "video_ids" not in asked:
+    if "video_ids" in fields and "video_id" in asked and "video_ids" not in asked:
         asked["video_ids"] = [asked.pop("video_id")]
-    _check(asked, _REQUEST, ["video_ids", "classes", "options"])
+    _check(asked, fields, [*(fields.keys() & {"video_ids", "index_id"}), "classes", "options"])
     for one in asked["classes"]:
         _check(one, _CLASS, ["name", "prompts"])
     _check(asked.get("threshold", {}), _THRESHOLD)
@@ -375,7 +376,8 @@ def _scrambled(names: Sequence[str]) -> list[str]:
 class ContractServer:
     """The classify API on a free loopback port, while the context is open; ``url`` is its base URL.
 
-    ``videos`` are the ids that exist, with seconds. ``requests_per_second`` is a strict sliding window over POSTs (over
+    ``videos`` are the ids that exist, with seconds; all of them are the index ``index_id``, where there is one, and
+    ``listed`` says which of them its listing shows. ``requests_per_second`` is a strict sliding window over POSTs (over
     pages too with ``rate_pages``); only what it admits counts in it. ``quota`` is POSTs in a window that opens with
     the first one; every POST that is admitted and has no fault that keeps it from being executed is charged.
     Answers tell what is left of it, if ``tells_quota``. ``user_agent`` is what the header must begin with.
@@ -402,6 +404,8 @@ class ContractServer:
         clock: Callable[[], float] = time.time,
         log: TextIO | None = None,
         port: int = 0,
+        index_id: str | None = None,
+        listed: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.url = ""
         self._port = port
@@ -413,6 +417,8 @@ class ContractServer:
         self.quota_violations = 0
         self.violations: list[str] = []
         self._videos = videos
+        self._index_id = index_id
+        self._listed = listed
         self._key = key
         self._answer = answer or (lambda video_id, asked: _invented(video_id, asked, videos[video_id]))
         self._faults = faults
@@ -434,7 +440,9 @@ class ContractServer:
         self._closing = asyncio.Event()
         application = web.Application(client_max_size=2**24)
         application.router.add_post("/v1.2/classify", self._respond)
+        application.router.add_post("/v1.2/classify/bulk", self._respond)
         application.router.add_get("/v1.2/classify/{token}", self._respond)
+        application.router.add_get("/v1.2/indexes/{index_id}/videos", self._list)
         application.router.add_route("*", "/{path:.*}", self._respond_elsewhere)
         self._runner = web.AppRunner(application, access_log=None)
 
@@ -471,7 +479,10 @@ class ContractServer:
         arrived = self._clock()
         kind: Literal["post", "page"] = "post" if request.method == "POST" else "page"
         records = self.posts if kind == "post" else self.pages
-        place = self._opened(body) if kind == "post" else self._continued(request.match_info["token"])
+        if kind == "page":
+            place = self._continued(request.match_info["token"])
+        else:
+            place = self._opened_index(body) if request.path.endswith("/bulk") else self._opened(body)
         seen = RequestSeen(kind, len(records) + 1, place.walk.video_ids)
         fault = self._faults(seen)
         try:
@@ -489,7 +500,7 @@ class ContractServer:
 
     def _opened(self, body: bytes) -> _Place:
         try:
-            walk = _Walk(_read(body))
+            walk = _Walk(_read(body, _OF_VIDEOS))
         except _Refused as refused:
             return _Place(_Walk(), refusal=refused)
         for what, names in (("video", walk.video_ids), ("class", walk.class_names)):
@@ -502,6 +513,18 @@ class ContractServer:
             self.refused += 1
             message = f"The total duration(seconds) {math.ceil(seconds)} of videos exceeds the limit."
             return _Place(walk, refusal=_Refused(400, "parameter_invalid", message))
+        return _Place(walk)
+
+    def _opened_index(self, body: bytes) -> _Place:
+        try:
+            asked = _read(body, _OF_INDEX)
+        except _Refused as refused:
+            return _Place(_Walk(), refusal=refused)
+        walk = _Walk({**asked, "video_ids": list(self._videos)})
+        if len(set(walk.class_names)) < len(walk.class_names):
+            self.violations.append(f"post {len(self.posts) + 1} names a class twice")
+        if asked["index_id"] != self._index_id:
+            return _Place(walk, refusal=_Refused(404, "resource_not_exist", "The index does not exist."))
         return _Place(walk)
 
     def _continued(self, token: str) -> _Place:
@@ -637,6 +660,24 @@ class ContractServer:
             "X-Ratelimit-Used": str(self._used),
             "X-Ratelimit-Reset": str(self._resets_at),
         }
+
+    async def _list(self, request: web.Request) -> web.Response:
+        if request.match_info["index_id"] != self._index_id:
+            return web.Response(
+                status=404, body=b'{"code": "resource_not_exist", "message": "There is no such index."}'
+            )
+        page, limit = int(request.query.get("page", 1)), int(request.query.get("page_limit", 10))
+        if request.headers.get("x-api-key") != self._key or not (page >= 1 <= limit <= 50):
+            return web.Response(
+                status=400, body=b'{"code": "parameter_invalid", "message": "Key, page or page_limit."}'
+            )
+        listed = [one for one in self._videos if self._listed(one)]
+        shown = [
+            {"_id": one, "metadata": {"filename": f"{one}.mp4", "duration": self._videos[one]}}
+            for one in listed[(page - 1) * limit : page * limit]
+        ]
+        total = {"total_page": -(-len(listed) // limit), "total_results": len(listed)}
+        return web.json_response({"data": shown, "page_info": {"limit_per_page": limit, "page": page, **total}})
 
     async def _respond_elsewhere(self, request: web.Request) -> web.Response:
         self.violations.append(f"{request.method} {request.path} is not an endpoint")

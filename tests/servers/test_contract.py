@@ -84,6 +84,11 @@ class Caller:
         async with self._session.post(f"{self._url}/classify", json=content, headers=headers) as response:
             return await self._read(response)
 
+    async def post_index(self, **changes: Any) -> tuple[int, Any, Mapping[str, str]]:
+        content = body(**({"video_ids": ..., "index_id": "index1"} | changes))
+        async with self._session.post(f"{self._url}/classify/bulk", json=content) as response:
+            return await self._read(response)
+
     async def post_bytes(self, content: bytes, content_type: str) -> tuple[int, Any, Mapping[str, str]]:
         headers = {"Content-Type": content_type}
         async with self._session.post(f"{self._url}/classify", data=content, headers=headers) as response:
@@ -449,6 +454,46 @@ async def test_a_page_of_a_finished_walk_is_noted() -> None:
         assert server.violations == []
         assert (await caller.page(token))[0] == 200
     assert server.violations == ["page 2 belongs to a walk that was finished"]
+
+
+# ------------------------------------------------------------------------------------------------------ whole indexes
+
+
+async def test_a_whole_index_is_answered_however_long_its_videos_are() -> None:
+    videos = dict.fromkeys(VIDEOS, 30_000.0)
+    async with ContractServer(videos, answer=always, index_id="index1") as server, calling(server) as caller:
+        status, first, _ = await caller.post_index(page_limit=30)
+        assert (status, len(ids(first)), first["page_info"]["total_results"]) == (200, 30, 40)
+        _, second, _ = await caller.page(first["page_info"]["next_page_token"])
+        assert set(ids(first)) | set(ids(second)) == set(videos)
+    assert (server.violations, [post.video_ids for post in server.posts]) == ([], [tuple(videos)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code"),
+    [
+        ({"index_id": ...}, 400, "parameter_not_provided"),
+        ({"index_id": "index2"}, 404, "resource_not_exist"),
+        ({"video_ids": ["video00"]}, 400, "parameter_unknown"),
+        ({"video_id": "video00"}, 400, "parameter_unknown"),
+        ({"classes": []}, 400, "parameter_invalid"),
+    ],
+)
+async def test_what_is_no_request_for_a_whole_index_is_refused(changes: JsonObject, status: int, code: str) -> None:
+    async with ContractServer(VIDEOS, index_id="index1") as server, calling(server) as caller:
+        refused, said, _ = await caller.post_index(**changes)
+        assert (refused, said["code"]) == (status, code)
+
+
+async def test_the_listing_shows_the_index_but_for_what_it_must_hide() -> None:
+    hides = ContractServer(VIDEOS, index_id="index1", listed=lambda one: one != "video39")
+    async with hides as server, calling(server) as caller:
+        pages = [await caller.get(f"indexes/index1/videos?page={page}&page_limit=20") for page in (1, 2)]
+        assert [one["_id"] for _, page, _ in pages for one in page["data"]] == [*VIDEOS][:39]
+        assert pages[0][1]["page_info"] == {"limit_per_page": 20, "page": 1, "total_page": 2, "total_results": 39}
+        assert pages[0][1]["data"][0]["metadata"]["duration"] == 600.5
+        assert (await caller.get("indexes/index2/videos"))[0] == 404
+        assert (await caller.get("indexes/index1/videos?page_limit=51"))[0] == 400
 
 
 # ------------------------------------------------------------------------------------------------------------ limits
