@@ -135,7 +135,7 @@ class Witness:
                     not any(pair in one.held for one in before), f"POST {place + 1} asks for {pair[0]}, which is held"
                 )
                 if before and pair in before[-1].resumable:
-                    self._require_refused_token(pair, before[-1], post)
+                    self._require_tried_token(pair, before[-1], post)
                 self._note_repetition(pair, executed_last.get(pair), place)
             if post.executed:
                 executed_last |= dict.fromkeys(pairs, place)
@@ -143,14 +143,15 @@ class Witness:
         require(most <= self._concurrency, f"one end of a process made {most} POSTs repeated")
         return sum(len(one.repeated) for one in self.endings)
 
-    def _require_refused_token(self, pair: Pair, ending: Ending, post: Served) -> None:
+    def _require_tried_token(self, pair: Pair, ending: Ending, post: Served) -> None:
         video_id, group = pair
-        refused = any(
-            page.status == 400 and page.class_names == group and video_id in page.video_ids
+        # Or the walk went on with it, and ended short: then it owed the video.
+        tried = any(
+            page.status in {200, 400} and page.class_names == group and video_id in page.video_ids
             for page in self._server.pages[ending.pages_seen :]
             if page.arrived <= post.arrived
         )
-        require(refused, f"{video_id} is posted again, although its walk's token was held and not refused")
+        require(tried, f"{video_id} is posted again, although its walk's token was held and not tried")
 
     def _note_repetition(self, pair: Pair, executed: int | None, place: int) -> None:
         if executed is None:
