@@ -2,8 +2,9 @@
 
 The ledger is the judge: a row counts only once the ledger says so, and what it does not say did not happen. Rules:
 
-- A chunk moves as ``chunks.MOVES`` says and no other way. Repacking, bisecting, posting again and retrying do not
-  change a chunk: they replace it by children in one transaction, and the children inherit the answers that are held.
+- A chunk moves as ``chunks.MOVES`` says and no other way. Repacking, asking again for what a walk owed, and retrying do
+  not change a chunk: in one transaction they replace it by children, which inherit the answers that are held, or give
+  its videos back to the packer.
 - Chunks are numbered upwards, and children come after their parents; so one pass over rising numbers meets every chunk.
 - Every change happens inside ``atomic()``, so a kill or a power cut leaves the state before or the state after, never
   one between.
