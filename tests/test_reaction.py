@@ -14,7 +14,14 @@ from pipeline.errors import (
     RequestFailed,
     TimedOut,
 )
-from pipeline.reaction import Tries, may_be_the_videos, resend_after
+from pipeline.reaction import (
+    MAX_COUNTED_RESENDS,
+    MAX_CUT_RESENDS,
+    MAX_OVERLOADED_RESENDS,
+    Tries,
+    may_be_the_videos,
+    resend_after,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,3 +81,9 @@ def test_a_500_may_lie_in_the_videos_and_a_busy_platform_does_not(status: int, e
 
 def test_a_lost_connection_does_not_lie_in_the_videos() -> None:
     assert not may_be_the_videos(CannotConnect("no"))
+
+
+def test_of_the_attempts_of_an_earlier_process_one_is_always_left() -> None:
+    assert Tries(9, 9, 9).with_one_left() == Tries(MAX_OVERLOADED_RESENDS, MAX_COUNTED_RESENDS, MAX_CUT_RESENDS)
+    assert not Tries(9, 9, 9).with_one_left().used_up
+    assert Tries(1, 2, 1).with_one_left() == Tries(1, 2, 1)

@@ -152,14 +152,15 @@ async def test_however_often_it_must_begin_again_a_search_ends(
     assert set(desk.failures()) == set(poisoned)
 
 
-async def test_probes_of_an_outage_spend_nothing_of_the_budget_for_searching(desk: Desk) -> None:
+@pytest.mark.parametrize("answer", [Status(503), Status(429, headers={"Retry-After": "0"})], ids=["503", "429"])
+async def test_probes_of_an_outage_spend_nothing_of_the_budget_for_searching(desk: Desk, answer: Status) -> None:
     videos, clock, posts = library(20), MovedClock(), 0
     poison = breaks(400, "video0003")
 
     def fault(seen: RequestSeen) -> Fault | None:
         nonlocal posts
         posts += seen.kind == "post"
-        return Status(503) if seen.kind == "post" and 3 <= posts < 30 else poison(seen)
+        return answer if seen.kind == "post" and 3 <= posts < 30 else poison(seen)
 
     async with ContractServer(videos, key=KEY, faults=fault) as server:
         desk.write_ids(videos)

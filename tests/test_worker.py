@@ -505,3 +505,17 @@ async def test_an_id_that_breaks_the_platform_is_found_in_the_last_chunk_too(des
         assert (await desk.run()).exit_code == 3
     assert desk.failures() == {"video0003": "internal_error"}
     assert len(server.posts) == 6 + 3  # All four to the end, then 2, 1, and the one that is left.
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [(Reset(executed=True), "connection_lost"), (NotJson(), "unreadable_answer")]
+)
+async def test_what_is_burnt_of_a_chunks_attempts_outlives_the_run(desk: Desk, fault: Fault, code: str) -> None:
+    """Three POSTs in a row that may be billed stop the run; the next one makes one more, and then the videos fail."""
+    videos = library(3)
+    async with ContractServer(videos, key=KEY, faults=lambda _: fault) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url)
+        assert [(await desk.run()).exit_code, len(server.posts)] == [69, 3]
+        assert [(await desk.run()).exit_code, len(server.posts)] == [3, 4]
+    assert set(desk.failures().values()) == {code}
