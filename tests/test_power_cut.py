@@ -101,10 +101,16 @@ def test_rows_that_become_durable_after_the_ledger_says_so_are_noticed(recording
 
 
 def test_a_post_that_leaves_before_its_intent_is_durable_is_noticed(recording: Recording) -> None:
-    """As if each POST had left just before the last sync of the ledger."""
-    syncs = [at for at, one in enumerate(recording.operations) if isinstance(one, Synced) and one.path == WAL]
-    early = [replace(post, at=max(at for at in syncs if at < post.at) - 1) for post in recording.posts]
-    assert is_noticed("the ledger does not know of a POST", replace(recording, posts=early))
+    """The first POST is alone, so the last sync of the ledger before it is that of its intent."""
+    first, *others = recording.posts
+    operations = recording.operations[: first.at]
+    intent = max(at for at, one in enumerate(operations) if isinstance(one, Synced) and one.path == WAL)
+    early = replace(recording, posts=[replace(first, at=intent - 1), *others])
+    (nothing_lasted, *_) = aftermaths(early, [intent], random.Random(20260102), outcomes=0)
+    assert nothing_lasted.problems == [
+        "the ledger has 0 POSTs, but 1 have left",
+        "the ledger does not know of a POST of chunk 1, group 0",
+    ]
 
 
 def is_noticed(text: str, careless: Recording) -> bool:
