@@ -239,6 +239,26 @@ def verify(directory: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
+@_commands.command()
+@click.option("--index", "index_id", required=True, metavar="INDEX_ID", help="The index of the platform to list.")
+@click.option("--config", type=_PATH, metavar="CONFIG", help="A run's config, for its api and limits.")
+@click.option("--api-url", metavar="URL", help='The platform\'s base URL, or "embedded"; in place of api.url.')
+@_set
+def ids(index_id: str, config: Path | None, api_url: str | None, settings: Sequence[str]) -> None:
+    """List an index of the platform: an id list in NDJSON, with durations and file names, on stdout."""
+    import anyio
+
+    from pipeline.config import load
+    from pipeline.listing import list_index
+
+    # A listing asks nothing of the videos, and a config wants that said.
+    nothing_asked = {"job.options": ["visual"], "job.classes": [{"name": "-", "prompts": ["-"]}]}
+    flags = _settings(settings) | {"--api-url": api_url, "input.index_id": index_id}
+    loaded = load(config, flags=flags | ({} if config else nothing_asked), environment=_environment()).config
+    order = _order(loaded, Path(loaded.output.dir), read_input=False, options={})
+    anyio.run(list_index, order, index_id, sys.stdout.buffer.write)
+
+
 # ------------------------------------------------------------------------------------------------------------- config
 
 

@@ -7,7 +7,7 @@ input is read again at each start: ids that are new are taken in and packed, ids
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -26,7 +26,7 @@ from pipeline.models import Video
 from pipeline.pacing import Gate
 from pipeline.packing import OneChunk, Packer
 from pipeline.reaction import MAX_PAGE_RESENDS
-from pipeline.wire import VideoListPage
+from pipeline.wire import ListedVideo, VideoListPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ async def take_in(given: Input, ledger: Ledger, client: Client, gate: Gate) -> I
     An index is listed at the pace of pages.
     """
     index_id = given.config.input.index_id
-    listing = _listed(client, gate, index_id, given.jitter) if index_id else iter(())
+    listing = _in_this_thread(listed_pages(client, gate, index_id, given.jitter)) if index_id else iter(())
     return await run_sync(_take_in, given, ledger, listing)
 
 
@@ -96,12 +96,23 @@ def _hashed(videos: Iterable[Video], update: Callable[[bytes], None]) -> Iterato
         yield video
 
 
-def _listed(client: Client, gate: Gate, index_id: str, jitter: Callable[[], float]) -> Iterator[Video]:
-    """An index's videos for the thread that takes them in, each page fetched in the event loop when its turn comes."""
+def _in_this_thread(pages: AsyncIterator[tuple[ListedVideo, ...]]) -> Iterator[Video]:
+    """The videos of a listing for the thread that takes them in, each page fetched in the event loop, in its turn."""
+    while (videos := run_in_loop(anext, pages, None)) is not None:
+        yield from (Video(one.video_id, one.duration_seconds) for one in videos)
+
+
+async def listed_pages(
+    client: Client, gate: Gate, index_id: str, jitter: Callable[[], float]
+) -> AsyncIterator[tuple[ListedVideo, ...]]:
+    """An index's videos, a page at a time, at the pace of pages.
+
+    Raises ``JobRefused`` where the platform does not list it, ``PlatformDown`` where it fails again and again.
+    """
     page = total = 1
     while page <= total:
-        listed = run_in_loop(_listing_page, client, gate, index_id, page, jitter)
-        yield from listed.videos
+        listed = await _listing_page(client, gate, index_id, page, jitter)
+        yield listed.videos
         page, total = page + 1, listed.total_pages
 
 

@@ -25,7 +25,6 @@ from pipeline.models import (
     Page,
     Threshold,
     Unreadable,
-    Video,
     VideoAnswer,
 )
 
@@ -367,6 +366,7 @@ class VideoFacts:
 
 class _Metadata(msgspec.Struct, frozen=True):
     duration: float | None = None
+    filename: str | None = None
 
 
 class _ListedVideo(msgspec.Struct):
@@ -385,17 +385,28 @@ class _VideoList(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
+class ListedVideo:
+    """One video of a platform's index; None for a duration or a name that the platform does not tell."""
+
+    video_id: str
+    duration_seconds: float | None = None
+    filename: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VideoListPage:
     """One page of an index's videos: pages are numbered from 1 to ``total_pages``."""
 
-    videos: tuple[Video, ...]
+    videos: tuple[ListedVideo, ...]
     total_pages: int
 
 
 def decode_video_list(body: bytes) -> VideoListPage:
     """Read one page of ``GET /indexes/{index_id}/videos``. Raises as ``decode_page`` does."""
     listed = _decode_shape(body, _VideoList)
-    videos = tuple(Video(one.video_id, _known(one.metadata.duration)) for one in listed.data)
+    videos = tuple(
+        ListedVideo(one.video_id, _known(one.metadata.duration), one.metadata.filename) for one in listed.data
+    )
     return VideoListPage(videos, listed.page_info.total_page)
 
 

@@ -25,10 +25,10 @@ from pipeline.errors import (
     RequestRefused,
     RestartWalk,
 )
-from pipeline.models import JobClass, Video
+from pipeline.models import JobClass
 from pipeline.quota import Quota
 from pipeline.transport import Response, Transport
-from pipeline.wire import ClassifyRequest, VideoListPage
+from pipeline.wire import ClassifyRequest, ListedVideo, VideoListPage
 from tests.runs import KEY
 
 REQUEST = ClassifyRequest((JobClass("DanceTok", ("Dance group",)),), ("visual",), ("video1",))
@@ -268,7 +268,7 @@ LISTED = {
 async def test_a_page_of_an_index_has_its_videos_and_the_number_of_pages() -> None:
     told = Told(answer(200, LISTED))
     listed = await Client(told, score_source="", secret=KEY, clock=lambda: NOW).index_videos("index1", 2)
-    assert listed == VideoListPage((Video("a", 60.5), Video("b")), 3)
+    assert listed == VideoListPage((ListedVideo("a", 60.5), ListedVideo("b")), 3)
     assert told.asked == ["GET /indexes/index1/videos?page=2&page_limit=50"]
 
 

@@ -395,12 +395,14 @@ def _check_listing(body: bytes) -> bool:
     for video in listed.videos:
         assert type(video.video_id) is str
         assert video.duration_seconds is None or (isfinite(video.duration_seconds) and video.duration_seconds > 0)
+        assert video.filename is None or type(video.filename) is str
     assert reading.verdict != "cut"
     if reading.verdict == "json":
         assert [one.video_id for one in listed.videos] == [one["_id"] for one in reading.value["data"]]
         for video, one in zip(listed.videos, reading.value["data"], strict=True):
             duration = one.get("metadata", {}).get("duration")
             assert video.duration_seconds == (float(duration) if duration and duration > 0 else None)
+            assert video.filename == one.get("metadata", {}).get("filename")
         assert listed.total_pages == reading.value["page_info"]["total_page"]
     return True
 

@@ -1,0 +1,23 @@
+"""An index of the platform as an id list: what ``ids --index`` prints, and ``run --ids`` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline.connection import connected
+from pipeline.intake import listed_pages
+from pipeline.pacing import Gate
+from pipeline.rows import encode
+from pipeline.run import Order, pace_of
+
+
+async def list_index(order: Order, index_id: str, write: Callable[[bytes], object]) -> None:
+    """Write a line of NDJSON for each video of an index, page by page, at the pace that the limits allow pages.
+
+    A line has ``video_id``, ``duration_seconds`` and ``filename``, null where the platform does not tell. Raises what
+    ``listed_pages`` raises.
+    """
+    gate = Gate(pace_of(order.config), window=None, posts_spent=0, clock=order.clock, timer=order.timer)
+    async with connected(order.config, order.key, cache=order.cache, clock=order.clock) as client:
+        async for videos in listed_pages(client, gate, index_id, order.jitter):
+            write(b"".join(encode(one) for one in videos))
