@@ -128,7 +128,8 @@ class Client:
         if 300 <= status < 400:
             return PlatformDown(f"the platform redirects ({told}), and a key is never sent on: check api.url")
         kind = _BY_STATUS.get(status) or (Overloaded if status >= 500 else _refusal_of(code, message))
-        wait = retry_after_seconds(response.headers, now=self._clock() - self._ahead.seconds)
+        platform_now = self._clock() - self._ahead.seconds
+        wait = retry_after_seconds(response.headers, platform_now, for_load=kind is not RateLimited)
         error = kind(told, code=code, http_status=status, retry_after_seconds=wait)
         if isinstance(error, Repack) and (total := _TOTAL_SECONDS.search(message)):
             error.total_seconds = float(total[1])

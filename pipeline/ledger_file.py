@@ -18,7 +18,7 @@ from pipeline.rows import ROW_FILES
 from pipeline.rundir import create_private
 
 _APPLICATION_ID = 0x62636C31  # "bcl1"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 
 _SCHEMA = """
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -93,7 +93,9 @@ CREATE TABLE shown (
     answer BLOB,                        -- NULL where none is held: it is settled, or nothing of ours
     UNIQUE (walk, id)
 );
-CREATE TABLE window (one INTEGER PRIMARY KEY CHECK (one = 1), used INTEGER NOT NULL, resets_at REAL NOT NULL);
+CREATE TABLE window (
+    one INTEGER PRIMARY KEY CHECK (one = 1), used INTEGER NOT NULL, resets_at REAL NOT NULL, most INTEGER
+);
 CREATE TABLE file (file INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, length INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE segment (
     segment INTEGER PRIMARY KEY,

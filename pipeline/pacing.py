@@ -37,6 +37,7 @@ from pipeline.quota import Quota, Window, WindowCount
 from pipeline.rate import STEADY, Departure, Rate, Timer
 
 _LONGEST_NAP_SECONDS = 30.0  # then the wall clock is read again: a laptop may have slept
+_CLOCK_JUMP_SECONDS = 60.0
 _FAILURES_TO_BREAK = 5
 _LONGEST_BACKOFF_SECONDS = 60.0
 _LONGEST_PAUSE_SECONDS = 300.0  # a platform that orders more after a 429 means a quota, and not a pace
@@ -77,14 +78,17 @@ class Gate:
         self._pace = pace
         self._clock = clock
         self._timer = timer
+        self._clock_ahead = clock() - timer.now()
         self._count = WindowCount(pace.posts_per_window or None, pace.window_seconds, window, clock())
         self._news = anyio.Event()
         self.posts_spent = posts_spent
         self.answers = 0
         self._unknown_in_a_row = 0
+        self._lost_at = -inf  # by the timer
         self._rate = Rate(pace.requests_per_second, timer) if pace.requests_per_second else None
         self._refusals_in_a_row = 0
         self._refused_at = -inf  # by the timer
+        self._refusing_since = inf  # by the timer
         self._paused_until = -inf  # by the timer
         self._proven = False
         self._alone = anyio.Lock()
@@ -145,11 +149,16 @@ class Gate:
     async def _wait_for_window(self) -> None:
         ends_at = self._count.ends_at
         if not self._pace.wait_for_quota:
-            of = "" if self._count.limit is None else f" of {self._count.limit} POSTs"
+            of = f" of {self._count.limit} POSTs" if self._count.limit else ""
             raise QuotaReached(f"the quota{of} is used up until {utc(ends_at)}", resume_after=ends_at)
         await self.pause(min(ends_at - self._clock(), _LONGEST_NAP_SECONDS))
+        self._failing_since = self._timer.now()  # nothing was asked meanwhile, so nothing can have failed
 
     def _renew_window(self) -> None:
+        clock_ahead = self._clock() - self._timer.now()
+        if clock_ahead < self._clock_ahead - _CLOCK_JUMP_SECONDS:  # it was set back
+            self._count.move(clock_ahead - self._clock_ahead)
+        self._clock_ahead = clock_ahead
         if self._count.renew(self._clock()):
             self._proven = False
 
@@ -183,6 +192,7 @@ class Gate:
         else:
             self._proven |= alone
         finally:
+            self._left(departure)
             if alone:
                 self._alone.release()
 
@@ -205,6 +215,7 @@ class Gate:
                 raise
             if alone or self._proven:
                 return alone, departure
+            self._left(departure)
 
     def _check_place(self) -> None:
         self._renew_window()
@@ -219,9 +230,10 @@ class Gate:
                 departure = Departure(self._timer.now()) if self._rate is None else await self._rate.post()
             if self._paused_until <= self._timer.now():
                 return departure
+            self._left(departure)
 
     def _left(self, departure: Departure) -> None:
-        departure.moment = self._timer.now()
+        departure.tell(self._timer.now())
 
     @asynccontextmanager
     async def page_turn(self) -> AsyncIterator[Callable[[], object]]:
@@ -235,6 +247,8 @@ class Gate:
             if rate is not None:  # else POSTs are counted apart
                 self._slow_down(error.retry_after_seconds, departure.moment)
             raise
+        finally:
+            self._left(departure)
 
     # ----------------------------------------------------------------------------------------------------- outcomes
 
@@ -245,7 +259,7 @@ class Gate:
         elif isinstance(error, RateLimited):
             self.refused_for_rate(error.retry_after_seconds, _used_up(error), left_at)
         elif isinstance(error, ResendCounted | AnswerUnusable):
-            self.failed(perhaps_billed=True, cause=error)
+            self.failed(perhaps_billed=True, cause=error, left_at=left_at)
         elif isinstance(error, ResendFree):
             self.failed(error.retry_after_seconds, cause=error)
         else:
@@ -255,7 +269,7 @@ class Gate:
         """A POST was answered with a page, in its turn; ``quota`` is the platform's count, if it told one."""
         self._ended()
         self.answers += 1
-        self._failures = self._unknown_in_a_row = self._refusals_in_a_row = 0
+        self._is_well()
         if quota is None:
             self._count.open(self._clock())
         else:
@@ -267,15 +281,21 @@ class Gate:
         """A 429: every POST waits as ordered, and the pace comes back with a wider margin.
 
         Where the quota is ``used_up``, by whomever, the next window is waited for instead; and so it is where a long
-        wait is ordered. ``left_at`` is when the POST left, by the timer.
+        wait is ordered, or nothing but 429s came for ``give_up_after_seconds``. ``left_at`` is when the POST left, by
+        the timer.
         """
-        self._ended(spent=False)
+        self._ended(spent=False, used=False)
+        now = self._timer.now()
+        self._refusing_since = min(self._refusing_since, now)
         if used_up is not None and used_up.resets_at > self._clock():
             self._count.learn(used_up)
             ordered_seconds = None
         elif ordered_seconds is not None and ordered_seconds > _LONGEST_PAUSE_SECONDS:
             self._count.exhaust(self._clock() + ordered_seconds)
             ordered_seconds = None
+        elif now - self._refusing_since > self._pace.give_up_after_seconds:
+            self._count.exhaust()
+            self._refusing_since = inf
         self._slow_down(ordered_seconds, left_at)
 
     def _slow_down(self, ordered_seconds: float | None, left_at: float) -> None:
@@ -298,15 +318,19 @@ class Gate:
         *,
         perhaps_billed: bool = False,
         cause: RequestFailed | None = None,
+        left_at: float = inf,
     ) -> None:
         """A POST brought no answer. After several in a row only single probes go, further and further apart.
 
         Raises ``PlatformDown``, and closes the gate, when nothing was answered for ``give_up_after_seconds``, or when
-        ``max_unknown_posts`` in a row may have been billed.
+        ``max_unknown_posts`` in a row may have been billed. Those that were under way together and are lost together
+        count once: ``left_at`` is when this one left, by the timer.
         """
         self._ended(spent=perhaps_billed, used=perhaps_billed)
-        self._unknown_in_a_row += perhaps_billed
         now = self._timer.now()
+        if perhaps_billed and left_at >= self._lost_at:
+            self._unknown_in_a_row += 1
+            self._lost_at = now
         if self._failures == 0:
             self._failing_since = now
         self._failures += 1
@@ -331,7 +355,11 @@ class Gate:
     def refused(self) -> None:
         """A POST was refused for what it asks: the platform is well, and nothing is proven yet."""
         self._ended()
+        self._is_well()
+
+    def _is_well(self) -> None:
         self._failures = self._unknown_in_a_row = self._refusals_in_a_row = 0
+        self._refusing_since = inf
 
     @contextmanager
     def _wait(self) -> Iterator[None]:

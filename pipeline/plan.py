@@ -161,8 +161,10 @@ def _room(limits: LimitsSection, window: Window | None, now: float) -> int | Non
     """POSTs that the quota's present window still takes; None where there is no quota."""
     if not limits.posts_per_window:
         return None
-    used = window.used if window is not None and now < window.resets_at else 0
-    return max(limits.posts_per_window - used, 0)
+    if window is None or now >= window.resets_at:
+        return limits.posts_per_window
+    most = limits.posts_per_window if window.limit is None else min(window.limit, limits.posts_per_window)
+    return max(most - window.used, 0)
 
 
 def _course(survey: Survey, config: Config, posts: int, now: float) -> tuple[int, float]:

@@ -18,16 +18,23 @@ from math import inf
 
 _DAY_SECONDS = 86_400.0
 _LONGEST_ORDERED_PAUSE_SECONDS = _DAY_SECONDS
+_LONGEST_PAUSE_FOR_LOAD_SECONDS = 300.0  # then it is asked again, or nobody would give up on a platform in time
+_LARGEST_LIMIT = 1_000_000_000
 _GRACE_SECONDS = 2.0  # a ``Date`` has whole seconds, and so has a reset
 _SAME_WINDOW_SECONDS = 5.0  # what is told of one window's end differs by the roundings of both clocks
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """POSTs used in the quota's present window, which ends at ``resets_at`` (seconds since the epoch)."""
+    """POSTs used in the quota's present window, which ends at ``resets_at`` (seconds since the epoch).
+
+    ``limit`` is what the platform has told of how many it allows in it; None where it has told nothing, 0 where it
+    allows no more, whatever the count.
+    """
 
     used: int
     resets_at: float
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +82,26 @@ def quota_of(headers: Mapping[str, str], now: float) -> Quota | None:
     except (KeyError, ValueError):
         return None
     resets_at = _reset_of(headers, now)
-    if resets_at is None or not 0 <= remaining <= limit:
+    if resets_at is None or not 0 <= remaining <= limit or not 0 < limit <= _LARGEST_LIMIT:
         return None
     return Quota(limit, remaining, min(resets_at, now + _LONGEST_ORDERED_PAUSE_SECONDS))
 
 
-def retry_after_seconds(headers: Mapping[str, str], now: float) -> float | None:
+def retry_after_seconds(headers: Mapping[str, str], now: float, *, for_load: bool = False) -> float | None:
     """How long the platform orders us to wait, in seconds: ``Retry-After``, else ``X-Ratelimit-Reset``; at most a day.
 
     ``Retry-After`` is a number of seconds or an HTTP date. The reset of a quota that has something left orders nothing:
-    then it was the pace. ``now`` is the platform's, in seconds since the epoch.
+    then it was the pace. ``for_load``: it was neither, but the platform is overloaded; then no reset orders anything,
+    and five minutes are the most. ``now`` is the platform's, in seconds since the epoch.
     """
+    most = _LONGEST_PAUSE_FOR_LOAD_SECONDS if for_load else _LONGEST_ORDERED_PAUSE_SECONDS
     wait = _number_of(headers.get("Retry-After", ""))
     if wait is None:
         ends_at = _date_of(headers.get("Retry-After", ""))
-        if ends_at is None and not _number_of(headers.get("X-Ratelimit-Remaining", "")):
+        if ends_at is None and not for_load and not _number_of(headers.get("X-Ratelimit-Remaining", "")):
             ends_at = _reset_of(headers, now)
         wait = None if ends_at is None else ends_at - now
-    return None if wait is None else min(max(wait, 0.0), _LONGEST_ORDERED_PAUSE_SECONDS)
+    return None if wait is None else min(max(wait, 0.0), most)
 
 
 def _date_of(text: str) -> float | None:
@@ -127,21 +136,29 @@ def _number_of(text: str) -> float | None:
 
 
 class WindowCount:
-    """What is used of the quota's present window. ``limit`` is None while none is known.
+    """What is used of the quota's present window. ``most`` is what its user allows; None leaves it to the platform.
 
     A POST takes its place before it leaves, and is under way until it has ended. ``window`` is what an earlier process
     left behind; ``now`` and all moments are in seconds since the epoch, by our clock.
     """
 
-    def __init__(self, limit: int | None, window_seconds: float, window: Window | None, now: float) -> None:
-        self.limit = limit
+    def __init__(self, most: int | None, window_seconds: float, window: Window | None, now: float) -> None:
         self.under_way = 0
+        self._most = most
+        self._usual_limit: int | None = None  # what was told of a window last
         self._window_seconds = window_seconds
         latest = now + max(window_seconds, _DAY_SECONDS)  # should our clock have been wrong, then
         self.window = window and replace(window, resets_at=min(window.resets_at, latest))
-        self._has_opened = window is not None
+        # A window of which nothing is used or told has perhaps not opened: its first POST never arrived.
+        self._has_opened = window is not None and (window.used > 0 or window.limit is not None)
         self._told = 0  # the platform's own count, as far as it was told for this window
-        self._exhausted = False
+
+    @property
+    def limit(self) -> int | None:
+        """POSTs that may be sent in the present window, as far as is known: the least that anybody says."""
+        told = self.window.limit if self.window else None
+        known = [self._most, self._usual_limit if told is None else told]
+        return min((one for one in known if one is not None), default=None)
 
     @property
     def ends_at(self) -> float:
@@ -151,12 +168,12 @@ class WindowCount:
     @property
     def has_place(self) -> bool:
         """Whether one more POST may be sent, as far as is known."""
-        return not self._exhausted and (self.limit is None or self._used < self.limit)
+        return self.limit is None or self._used < self.limit
 
     @property
     def is_overbooked(self) -> bool:
         """Whether more places are taken than there turned out to be."""
-        return self._exhausted or (self.limit is not None and self._used > self.limit)
+        return self.limit is not None and self._used > self.limit
 
     @property
     def _used(self) -> int:
@@ -167,7 +184,7 @@ class WindowCount:
         if now < self.ends_at:
             return False
         self.window = Window(self.under_way, now + self._window_seconds)
-        self._told, self._has_opened, self._exhausted = 0, False, False
+        self._told, self._has_opened = 0, False
         return self.limit is not None
 
     def take(self) -> None:
@@ -188,10 +205,16 @@ class WindowCount:
             self._has_opened = True
             self.window = replace(self.window, resets_at=now + self._window_seconds)
 
-    def exhaust(self, until: float) -> None:
-        """Nothing more is allowed until then, whatever the count."""
-        self.window = Window(self._used, until)
-        self._has_opened = self._exhausted = True
+    def exhaust(self, until: float | None = None) -> None:
+        """Nothing more is allowed until then, or to the end of the present window, whatever the count."""
+        assert self.window is not None
+        self.window = Window(self._used, self.window.resets_at if until is None else until, limit=0)
+        self._has_opened = True
+
+    def move(self, seconds: float) -> None:
+        """Our clock was set, by so much: the window ends when it would have ended."""
+        if self.window is not None:
+            self.window = replace(self.window, resets_at=self.window.resets_at + seconds)
 
     def learn(self, quota: Quota) -> None:
         """Take over the platform's count, and add what is under way, which may not be in it yet.
@@ -203,6 +226,7 @@ class WindowCount:
         if later_by < -_SAME_WINDOW_SECONDS and self._told:
             return
         self._told = max(self._told if later_by <= _SAME_WINDOW_SECONDS else 0, quota.limit - quota.remaining)
-        self.limit = quota.limit
+        self._usual_limit = quota.limit
         self._has_opened = True
-        self.window = Window(self._told + self.under_way, quota.resets_at)
+        is_exhausted = self.window is not None and self.window.limit == 0
+        self.window = Window(self._told + self.under_way, quota.resets_at, 0 if is_exhausted else quota.limit)

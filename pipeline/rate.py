@@ -6,8 +6,8 @@ late, a fifth at 500 a second. So the bucket holds what is lost in ``_CATCH_UP_S
 of the departures: in a second and a margin no more leave than are allowed in a second, whatever was made good.
 
 A request that needs a new connection leaves later than it may, by a handshake; so whoever sends it says when it has
-left. The margin covers the jitter between leaving here and arriving there, which only the platform sees. It widens at
-each refusal, and narrows slowly.
+left, and until then it may leave at any moment. The margin covers the jitter between leaving here and arriving there,
+which only the platform sees. It widens at each refusal, and narrows slowly.
 """
 
 from __future__ import annotations
@@ -41,9 +41,15 @@ STEADY = Timer()
 
 @dataclass(slots=True)
 class Departure:
-    """When a request left, by the timer. At first it is when it might; whoever knows better corrects it."""
+    """When a request left, by the timer; until that is told, when it might at the earliest."""
 
     moment: float
+    is_told: bool = False
+
+    def tell(self, moment: float) -> None:
+        """Say when the request has left; or, where it never will, that nothing is left to wait for."""
+        if not self.is_told:
+            self.moment, self.is_told = moment, True
 
 
 class Rate:
@@ -93,4 +99,5 @@ class Rate:
         """Seconds until one more may leave within the period."""
         if len(self._departures) < self._departures.maxlen:  # type: ignore[operator]
             return 0.0
-        return self._departures[0].moment + self._period + self.margin - self._timer.now()
+        oldest, now = self._departures[0], self._timer.now()
+        return (oldest.moment if oldest.is_told else now) + self._period + self.margin - now

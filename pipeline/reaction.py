@@ -88,8 +88,11 @@ def resend_after(error: RequestFailed, tries: Tries, *, jitter: float) -> float:
 
 
 def page_resend_after(error: RequestFailed, times: int, *, jitter: float) -> float:
-    """Seconds to wait before a page is asked for again that has failed so many times; ``jitter`` as above."""
-    return max(_backoff(times, jitter), error.retry_after_seconds or 0.0)
+    """Seconds to wait before a page is asked for again that has failed so many times; ``jitter`` as above.
+
+    What the platform ordered counts up to a minute: the token would not outlive more, and a new POST be to pay.
+    """
+    return max(_backoff(times, jitter), min(error.retry_after_seconds or 0.0, _LONGEST_BACKOFF_SECONDS))
 
 
 def _backoff(times: int, jitter: float) -> float:

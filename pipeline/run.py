@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
+from yarl import URL
 
 import pipeline
 from pipeline import rundir
@@ -40,6 +41,7 @@ from pipeline.rows import FAILURES, ROW_FILES, RowStyle, encode
 from pipeline.sink import Sink
 from pipeline.stopping import Stop, ended_by_signals
 from pipeline.survey import Taken, survey
+from pipeline.transport import LOOPBACK_HOSTS
 from pipeline.worker import Worker
 
 _CHUNKS_READ_AT_ONCE = 32
@@ -271,7 +273,9 @@ class _Flow:
 def _account(order: Order) -> str:
     """Whose quota this run spends: at this platform, that of the named account or else of the key."""
     api = order.config.api
-    return f"{api.url}\n{api.account or order.key.reveal()}"
+    platform = URL(api.url)  # however it is spelled, and whatever its version
+    host = "loopback" if platform.host in LOOPBACK_HOSTS else platform.host
+    return f"{host}:{platform.port}\n{api.account or order.key.reveal()}"
 
 
 def agreed_manifest(order: Order, ledger: Ledger) -> Manifest:

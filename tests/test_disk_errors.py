@@ -307,7 +307,7 @@ def log_leads_elsewhere(folder: Path) -> None:
         (a_text, LEDGER, "file is not a database"),
         (an_empty_file, SCORES, "holds rows that no ledger here knows of"),
         (ledger_deleted, SCORES, "holds rows that no ledger here knows of"),
-        (a_newer_ledger, LEDGER, "written by another version (format 99, not 1)"),
+        (a_newer_ledger, LEDGER, "written by another version (format 99, not 2)"),
         (half_a_ledger, LEDGER, "database disk image is malformed"),
         (broken_manifest, RUN_JSON, "not what bulk-classify writes"),
         (a_newer_manifest, RUN_JSON, "written by another version (format 99, not 1)"),

@@ -10,7 +10,16 @@ from typing import Any
 import anyio
 import pytest
 
-from pipeline.errors import Drained, Overbooked, Overloaded, PlatformDown, QuotaReached, RateLimited, RequestRefused
+from pipeline.errors import (
+    Drained,
+    Overbooked,
+    Overloaded,
+    PlatformDown,
+    QuotaReached,
+    RateLimited,
+    RequestRefused,
+    TimedOut,
+)
 from pipeline.pacing import Gate, Pace
 from pipeline.quota import Quota, Window
 from tests.runs import MovedClock
@@ -142,10 +151,30 @@ async def test_a_window_of_an_earlier_process_counts_on() -> None:
 async def test_the_platforms_count_replaces_ours() -> None:
     one = gate(posts_per_window=1000, wait_for_quota=False)
     await post(one, Quota(20, 5, NOW + 60))
-    assert one.window == Window(15, NOW + 60)
+    assert one.window == Window(15, NOW + 60, 20)
     for _ in range(5):
         await post(one)
     with pytest.raises(QuotaReached, match="quota of 20 POSTs"):
+        await one.reserve()
+
+
+async def test_what_was_told_of_a_window_outlives_the_process_and_not_the_window() -> None:
+    """Else each start within it would send one POST that is refused."""
+    for told, said in ((Window(10, NOW + 100, 10), "quota of 10 POSTs"), (Window(3, NOW + 100, 0), "the quota is")):
+        now = NOW
+        one = gate(lambda: now, window=told, posts_per_window=1200, wait_for_quota=False)  # noqa: B023 - called here
+        with pytest.raises(QuotaReached, match=said):
+            await one.reserve()
+        now += 102
+        await one.reserve()
+        assert one.window == Window(1, NOW + 102 + DAY)
+
+
+async def test_a_limit_that_the_user_states_is_kept_where_the_platform_allows_more() -> None:
+    one = gate(posts_per_window=5, wait_for_quota=False)
+    for used in range(1, 6):
+        await post(one, Quota(20, 20 - used, NOW + 60))
+    with pytest.raises(QuotaReached, match="quota of 5 POSTs"):
         await one.reserve()
 
 
@@ -155,7 +184,7 @@ async def test_near_the_end_of_a_window_the_answers_under_way_decide() -> None:
     for _ in range(8):
         await one.reserve()
     one.answered(Quota(20, 7, NOW + 60))  # 13 are counted; whether the other seven under way are, is unknown
-    assert one.window == Window(20, NOW + 60)
+    assert one.window == Window(20, NOW + 60, 20)
     outcomes: list[str] = []
     async with anyio.create_task_group() as waiting:
         waiting.start_soon(drained, one.reserve(), outcomes)
@@ -166,14 +195,14 @@ async def test_near_the_end_of_a_window_the_answers_under_way_decide() -> None:
     assert outcomes == ["passed"]
     for _ in range(7):
         one.answered(Quota(20, 7, NOW + 60))
-    assert one.window == Window(13, NOW + 60)
+    assert one.window == Window(13, NOW + 60, 20)
 
 
 async def test_a_late_answer_of_an_earlier_window_changes_nothing() -> None:
     one = gate(posts_per_window=20)
     await post(one, Quota(20, 12, NOW + 120))
     await post(one, Quota(20, 0, NOW + 60))
-    assert one.window == Window(9, NOW + 120)
+    assert one.window == Window(9, NOW + 120, 20)
 
 
 async def test_a_place_that_the_platform_does_not_have_is_given_back() -> None:
@@ -189,7 +218,7 @@ async def test_a_place_that_the_platform_does_not_have_is_given_back() -> None:
         await turn(one)
     one.give_back()
     await turn(one)
-    assert one.window == Window(3, NOW + 60)
+    assert one.window == Window(3, NOW + 60, 3)
 
 
 async def test_a_429_that_says_the_quota_is_used_up_pauses_nobody_but_ends_the_window() -> None:
@@ -205,7 +234,7 @@ async def test_posts_under_way_are_added_to_the_platforms_count() -> None:
     for _ in range(3):
         await one.reserve()
     one.answered(Quota(20, 19, NOW + 60))
-    assert one.window == Window(3, NOW + 60)
+    assert one.window == Window(3, NOW + 60, 20)
 
 
 async def test_a_platform_that_allows_nothing_is_not_taken_for_one_without_a_limit() -> None:
@@ -330,6 +359,29 @@ async def test_an_order_to_wait_for_long_means_a_quota() -> None:
     assert stop.value.resume_after == NOW + 3_602
 
 
+async def test_a_429_uses_nothing_of_a_window_that_nobody_tells_of() -> None:
+    one = gate(posts_per_window=3, wait_for_quota=False)
+    for _ in range(3):
+        await one.reserve()
+        one.refused_for_rate(0.0)
+    assert one.window == Window(0, NOW + DAY)
+
+
+async def test_nothing_but_429s_for_long_enough_means_a_quota() -> None:
+    clock = MovedClock()
+    limits = Pace(wait_for_quota=False, give_up_after_seconds=600)
+    one = Gate(limits, window=None, posts_spent=0, clock=clock, timer=clock.timer)
+    begun = clock.now
+
+    async def go_on() -> None:
+        while True:
+            await refused(one, RateLimited("HTTP 429"))
+
+    with pytest.raises(QuotaReached, match=r"^the quota is used up until"):
+        await go_on()
+    assert 600 < clock.now - begun < 700
+
+
 async def test_where_the_tariff_paces_pages_they_wait_like_posts() -> None:
     clock = MovedClock()
     one = Gate(Pace(1, pages_paced=True), window=None, posts_spent=0, clock=clock, timer=clock.timer)
@@ -372,6 +424,13 @@ async def test_a_window_that_nobody_tells_opens_when_its_first_post_is_answered(
     assert one.window == Window(2, NOW + 310 + DAY)
 
 
+async def test_a_window_that_an_earlier_process_never_opened_opens_when_its_first_post_is_answered() -> None:
+    """That process took a place in it and gave it back, because the platform could not be reached."""
+    one = gate(window=Window(0, NOW + 60), posts_per_window=2)
+    await post(one)
+    assert one.window == Window(1, NOW + DAY)
+
+
 async def test_the_first_post_of_a_window_goes_alone_and_tells_what_others_have_used() -> None:
     now = NOW
     one = gate(lambda: now, posts_per_window=20, wait_for_quota=False)
@@ -409,6 +468,31 @@ async def test_a_post_that_waited_into_the_next_window_counts_in_that_one() -> N
     now += 12
     async with one.post_turn():
         assert one.window == Window(1, NOW + 12 + DAY)
+
+
+async def test_a_clock_that_is_set_back_takes_the_end_of_the_window_with_it() -> None:
+    """Also where eight wait for it."""
+    clock, set_back_by = MovedClock(), 0.0
+    one = Gate(
+        Pace(posts_per_window=1, window_seconds=7_200),
+        window=Window(1, clock.now + 7_200),
+        posts_spent=0,
+        clock=lambda: clock.now - set_back_by,
+        timer=clock.timer,
+    )
+    begun = clock.now
+
+    async def wait() -> None:
+        await one.reserve()
+        one.give_back()
+
+    async with anyio.create_task_group() as waiting:
+        for _ in range(8):
+            waiting.start_soon(wait)
+        while clock.now < begun + 600:
+            await anyio.lowlevel.checkpoint()
+        set_back_by = 3_600.0
+    assert 7_200 <= clock.now - begun < 7_300
 
 
 async def test_a_window_that_ends_long_after_it_can_is_that_of_a_clock_gone_wrong() -> None:
@@ -557,10 +641,12 @@ async def test_an_answer_of_any_kind_mends_the_breaker(end: Callable[[Gate], Non
 
 
 async def test_a_platform_that_answers_nothing_for_long_enough_is_down() -> None:
-    one = gate(give_up_after_seconds=-1.0)
+    clock = MovedClock()
+    one = Gate(Pace(give_up_after_seconds=60), window=None, posts_spent=0, clock=clock, timer=clock.timer)
     for _ in range(4):
         one.failed()
-    said = r"^the platform has answered nothing for 0 s \(5 requests in a row failed\); the last: HTTP 503$"
+    clock.now += 61
+    said = r"^the platform has answered nothing for 61 s \(5 requests in a row failed\); the last: HTTP 503$"
     with pytest.raises(PlatformDown, match=said):
         one.failed(cause=Overloaded("HTTP 503"))
 
@@ -579,6 +665,46 @@ async def test_posts_in_a_row_that_may_have_been_billed_for_nothing_end_the_run(
     one.failed()
     with pytest.raises(PlatformDown, match=r"^3 POSTs in a row may have been billed and brought nothing"):
         one.failed(perhaps_billed=True)
+
+
+async def test_posts_that_were_under_way_together_and_are_lost_together_are_one_loss() -> None:
+    """One interruption of the network takes all that are under way: it does not end the night."""
+    clock = MovedClock()
+    one = Gate(Pace(max_unknown_posts=2), window=None, posts_spent=0, clock=clock, timer=clock.timer)
+    await post(one)
+    interrupted = anyio.Event()
+
+    async def lose() -> None:
+        await one.reserve()
+        with suppress(TimedOut):
+            async with one.post_turn() as sent:
+                sent()
+                await interrupted.wait()
+                raise TimedOut("lost")
+
+    async with anyio.create_task_group() as posts:
+        for _ in range(8):
+            posts.start_soon(lose)
+        await anyio.wait_all_tasks_blocked()
+        clock.now += 5
+        interrupted.set()
+    assert (one.broken, one.posts_spent) == (True, 9)
+    with pytest.raises(PlatformDown, match=r"^2 POSTs in a row"):
+        await lose()
+
+
+async def test_while_a_window_is_waited_for_nobody_gives_up_on_the_platform() -> None:
+    clock = MovedClock()
+    limits = Pace(posts_per_window=2, give_up_after_seconds=60)
+    one = Gate(limits, window=None, posts_spent=0, clock=clock, timer=clock.timer)
+    for _ in range(2):
+        await one.reserve()
+        one.failed(perhaps_billed=True)
+    for _ in range(3):
+        await one.reserve()
+        one.failed()
+    assert clock.now > NOW + DAY
+    assert one.broken
 
 
 async def test_an_answer_between_begins_the_row_of_unknown_posts_anew() -> None:

@@ -51,6 +51,21 @@ def test_what_the_platform_orders_is_read_in_all_its_forms(headers: Mapping[str,
     assert retry_after_seconds(headers, NOW) == expected
 
 
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "86400"}, 300.0),
+        ({"Retry-After": "Fri, 14 Nov 2025 22:14:20 GMT"}, 300.0),
+        ({"X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": "60"}, None),
+    ],
+)
+def test_an_overloaded_platform_is_asked_again_after_five_minutes_whatever_its_quota(
+    headers: Mapping[str, str], expected: float | None
+) -> None:
+    assert retry_after_seconds(headers, NOW, for_load=True) == expected
+
+
 @pytest.fixture
 def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as changed:
@@ -87,6 +102,8 @@ def limits(limit: str, remaining: str, reset: str) -> dict[str, str]:
         (limits("20", "20", "1700000060.5"), Quota(20, 20, 1_700_000_060.5)),
         (limits("20", "21", "1700000060"), None),
         (limits("20", "-1", "1700000060"), None),
+        (limits("0", "0", "1700000060"), None),
+        (limits("9" * 30, "5", "1700000060"), None),
         (limits("20", "1.5", "1700000060"), None),
         (limits("many", "1", "1700000060"), None),
         (limits("20", "1", "60"), Quota(20, 1, NOW + 60)),
@@ -171,11 +188,11 @@ def test_a_count_of_an_earlier_window_is_late_and_one_of_a_later_window_begins_a
     assert count.renew(NOW)
     count.learn(Quota(20, 12, NOW + 120))
     count.learn(Quota(20, 0, NOW + 60))
-    assert count.window == Window(8, NOW + 120)
+    assert count.window == Window(8, NOW + 120, 20)
     count.learn(Quota(20, 11, NOW + 120.6))
-    assert count.window == Window(9, NOW + 120.6)
+    assert count.window == Window(9, NOW + 120.6, 20)
     count.learn(Quota(20, 19, NOW + 500))
-    assert count.window == Window(1, NOW + 500)
+    assert count.window == Window(1, NOW + 500, 20)
 
 
 def test_an_exhausted_window_has_no_place_until_it_ends() -> None:

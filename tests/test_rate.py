@@ -49,6 +49,13 @@ class Network:
                 yield moment
 
 
+async def left(rate: Rate) -> float:
+    """The moment at which one more request leaves, as soon as it may."""
+    departure = await rate.post()
+    departure.tell(departure.moment)
+    return departure.moment
+
+
 @pytest.mark.parametrize(("requests_per_second", "requests"), [(1, 100), (10, 1_000), (50, 1_000), (500, 2_000)])
 async def test_a_strict_server_refuses_nothing_and_hardly_anything_of_the_rate_is_lost(
     requests_per_second: int, requests: int
@@ -59,7 +66,7 @@ async def test_a_strict_server_refuses_nothing_and_hardly_anything_of_the_rate_i
     network = Network(requests_per_second, 0.002)
     begun = clock.now
     for _ in range(requests):
-        network.carry((await rate.post()).moment)
+        network.carry(await left(rate))
     assert list(network.refused(clock.now + 1)) == []
     assert (requests - 1) / (clock.now - begun) >= 0.985 * requests_per_second
 
@@ -71,7 +78,7 @@ async def test_where_the_jitter_is_larger_the_margin_learns_it_and_few_are_refus
     refusals = []
     learnt_at = clock.now
     for number in range(6_000):
-        network.carry((await rate.post()).moment)
+        network.carry(await left(rate))
         for _ in network.refused(clock.now):
             refusals.append(number)
             rate.widen()
@@ -112,7 +119,7 @@ def test_whatever_came_before_no_period_has_one_request_too_many(
         moments = []
         for seconds in idle:
             clock.now += seconds if seconds > 2 else 0
-            moments.append((await rate.post()).moment)
+            moments.append(await left(rate))
         return moments
 
     moments = anyio.run(departures)
@@ -125,8 +132,27 @@ async def test_a_request_that_a_handshake_held_up_counts_from_when_it_left() -> 
     clock = MovedClock()
     rate = Rate(1, clock.timer)
     departure = await rate.post()
-    departure.moment += 0.3
+    departure.tell(clock.now + 0.3)
     assert (await rate.post()).moment == pytest.approx(departure.moment + 1.008)
+
+
+async def test_a_request_that_has_not_left_yet_may_leave_at_any_moment() -> None:
+    """A handshake that takes longer than the period: the next request does not leave just behind it."""
+    clock = MovedClock()
+    rate = Rate(1, clock.timer)
+    held_up = await rate.post()
+    began_at, moments = clock.now, []
+
+    async def next_one() -> None:
+        moments.append((await rate.post()).moment)
+
+    async with anyio.create_task_group() as requests:
+        requests.start_soon(next_one)
+        while clock.now < began_at + 5:
+            await anyio.lowlevel.checkpoint()
+        assert moments == []
+        held_up.tell(clock.now)
+    assert moments[0] >= held_up.moment + 1.008
 
 
 async def test_at_first_and_after_a_rest_requests_leave_one_by_one_too() -> None:
@@ -135,7 +161,7 @@ async def test_at_first_and_after_a_rest_requests_leave_one_by_one_too() -> None
     rate = Rate(20, clock.timer)
     for rest in (0.0, 3_600.0):
         clock.now += rest
-        moments = [(await rate.post()).moment for _ in range(6)]
+        moments = [await left(rate) for _ in range(6)]
         gaps = [later - earlier for earlier, later in pairwise(moments)]
         assert gaps == pytest.approx([0.0, 0.05, 0.05, 0.05, 0.05], abs=1e-6)
 
@@ -146,7 +172,7 @@ async def test_a_page_goes_before_the_posts_that_wait() -> None:
     order: list[str] = []
 
     async def leave(what: str) -> None:
-        await (rate.page() if what == "page" else rate.post())
+        (await (rate.page() if what == "page" else rate.post())).tell(clock.now)
         order.append(what)
 
     async with anyio.create_task_group() as requests:

@@ -236,13 +236,15 @@ async def test_an_account_is_a_name_at_one_platform_and_stands_above_the_key(des
         await moment.arrives()
         moment.over = True
         same = await desk.command("run", desk.config, "--out", "same", TWELVELABS_API_KEY="another-key")
+        otherwise = busy.url.replace("http://127.0.0.1", "HTTP://LOCALHOST").replace("v1.2", "v1.1")
+        spelled = await desk.command("run", desk.config, "--out", "spelled", "--api-url", otherwise)
         desk.write_config(busy.url, api__account="team-b")
         other_account = await desk.command("run", desk.config, "--out", "other account")
         desk.write_config(idle.url, api__account="team-a")
         other_platform = await desk.command("run", desk.config, "--out", "other platform")
         first.kill()
         await ended(first)
-    assert [one.exit_code for one in (same, other_account, other_platform)] == [73, 0, 0]
+    assert [one.exit_code for one in (same, spelled, other_account, other_platform)] == [73, 73, 0, 0]
 
 
 # ---------------------------------------------------------------------------------------------------- another place

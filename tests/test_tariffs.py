@@ -16,7 +16,7 @@ from aiolimiter import AsyncLimiter
 
 from pipeline.rate import Timer
 from pipeline.run import run
-from tests.runs import CLASSES, KEY, Desk, MovedClock, library
+from tests.runs import CLASSES, KEY, Desk, MovedClock, faults, library
 from tests.servers.contract import ContractServer, Delay, Fault, RequestSeen, Status
 
 ONE_A_POST = {"limits__max_videos_per_post": 1}
@@ -181,6 +181,35 @@ async def test_a_429_for_the_pace_is_not_taken_for_the_end_of_the_quota(desk: De
         assert outcome.exit_code == 0
         desk.check(server, videos)
     assert night() - begun < 60
+
+
+async def test_a_500_for_the_last_post_of_a_window_is_no_order_to_wait_for_the_next_one(desk: Desk) -> None:
+    """It tells when the quota starts anew, as every answer does: ``stop`` still stops, and does not sleep for a day."""
+    videos, night = library(30), MovedClock()
+    told = {"X-Ratelimit-Limit": "20", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": str(int(night()) + 86_400)}
+    failing = faults(("post", 20, Status(500, headers=told)))
+    async with ContractServer(videos, key=KEY, faults=failing, quota=20, clock=night) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, limits__posts_per_window=20, limits__on_quota="stop", **ONE_A_POST)
+        begun = night()
+        outcome = await run(desk.order(clock=night, timer=night.timer))
+        assert (outcome.exit_code, server.quota_violations) == (75, 0)
+    assert night() - begun < 60
+
+
+async def test_a_429_for_a_page_when_the_quota_is_used_up_does_not_cost_the_walk_its_token(desk: Desk) -> None:
+    videos, night = library(30), MovedClock()
+    told = {"X-Ratelimit-Limit": "20", "X-Ratelimit-Remaining": "0", "X-Ratelimit-Reset": str(int(night()) + 86_400)}
+    async with ContractServer(
+        videos, key=KEY, faults=faults(("page", 1, Status(429, headers=told))), clock=night
+    ) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, job__page_limit=1)
+        begun = night()
+        outcome = await run(desk.order(clock=night, timer=night.timer))
+        assert (outcome.exit_code, len(server.posts)) == (0, 1)
+        desk.check(server, videos)
+    assert night() - begun <= 60
 
 
 # -------------------------------------------------------------------------------------------------------------- stops

@@ -101,8 +101,6 @@ async def serve(rate: float, jitter_seconds: float) -> None:
     """Serve on a free port, which is printed, until the parent process ends."""
     with contextlib.suppress(OSError):  # what measures should not be what is measured; only root may
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    with contextlib.suppress(OSError):  # what measures should not be what is measured; only root may
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     parent = os.getppid()
     counting = StrictServer(rate, jitter_seconds)
     server = await asyncio.get_running_loop().create_server(lambda: _Connection(counting), "127.0.0.1", 0)
