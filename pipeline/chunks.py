@@ -179,12 +179,16 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """What reading the input brought: ids read, ids taken twice, ids new to the run, ids gone from the input."""
+    """What reading the input brought: ids read, ids taken twice, ids new to the run, ids gone from the input.
+
+    ``is_steady`` is False where the input is an index that changed each time that it was listed.
+    """
 
     read: int
     duplicates: int
     added: int
     gone: int
+    is_steady: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -249,7 +249,7 @@ def ids(index_id: str, config: Path | None, api_url: str | None, settings: Seque
     import anyio
 
     from pipeline.config import load
-    from pipeline.listing import list_index
+    from pipeline.id_list import list_index
 
     # A listing asks nothing of the videos, and a config wants that said.
     nothing_asked = {"job.options": ["visual"], "job.classes": [{"name": "-", "prompts": ["-"]}]}

@@ -1,4 +1,4 @@
-"""How much fits into one POST, as its refusals teach it. Pure.
+"""How much fits into one POST, as its refusals teach it and as the user limits it. Pure.
 
 Durations of an id list are seldom quite the platform's own, and some are not known at all. A POST that is too long is
 refused with the total that the platform counts. From then on every chunk is made shorter by that share before it is
@@ -20,8 +20,8 @@ _NO_SHARE = 0.3  # and this is nobody's usual error
 _SPARE_FOR_UNKNOWN = 0.95
 
 
-class Fit(msgspec.Struct):
-    """What refusals have taught.
+class Fit(msgspec.Struct, omit_defaults=True):
+    """What refusals have taught, and the user's own limit: ``max_videos``, where 0 is none.
 
     ``overshoots`` are the three largest shares by which refused POSTs were longer than we had counted; ``unknown`` are
     the two smallest numbers of videos of unknown duration that would have fitted into refused POSTs.
@@ -29,15 +29,18 @@ class Fit(msgspec.Struct):
 
     overshoots: tuple[float, float, float] = (0.0, 0.0, 0.0)
     unknown: tuple[int, ...] = ()
+    max_videos: int = 0
 
     @classmethod
-    def remembered(cls, text: str | None) -> Fit:
+    def remembered(cls, text: str | None, max_videos: int = 0) -> Fit:
         """What ``text`` holds of an earlier process; nothing where there is none."""
-        return cls() if text is None else msgspec.json.decode(text, type=cls)
+        fit = cls() if text is None else msgspec.json.decode(text, type=cls)
+        fit.max_videos = max_videos
+        return fit
 
     def text(self) -> str:
-        """It as ``remembered`` reads it."""
-        return msgspec.json.encode(self).decode()
+        """What was taught, as ``remembered`` reads it."""
+        return msgspec.json.encode(msgspec.structs.replace(self, max_videos=0)).decode()
 
     @property
     def max_seconds(self) -> int:
@@ -65,10 +68,13 @@ class Fit(msgspec.Struct):
         seconds = _seconds(videos)
         if len(videos) <= 1:
             return True
+        if self.max_videos and len(videos) > self.max_videos:
+            return False
         return len(videos) <= (self.most_unknown or len(videos)) if seconds is None else seconds <= self.max_seconds
 
     def kept(self, videos: Sequence[Video]) -> Sequence[Video]:
         """Those of a chunk's videos that may be posted together: all, or all but as few as bring it below the limit."""
+        videos = videos[: self.max_videos or None]
         seconds = _seconds(videos)
         if seconds is None:
             return videos[: self.most_unknown]

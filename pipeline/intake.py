@@ -7,8 +7,8 @@ input is read again at each start: ids that are new are taken in and packed, ids
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,15 +18,14 @@ from anyio.to_thread import run_sync
 from pipeline.chunks import Intake
 from pipeline.client import Client
 from pipeline.config import Config
-from pipeline.errors import InputError, JobRefused, PlatformDown, RequestFailed, ResendCounted, ResendFree
+from pipeline.errors import InputError
 from pipeline.fitting import Fit
 from pipeline.ids import expand, read_videos
 from pipeline.ledger import FIT, INPUT_FINGERPRINT, Ledger
+from pipeline.listing import Listing
 from pipeline.models import Video
 from pipeline.pacing import Gate
 from pipeline.packing import OneChunk, Packer
-from pipeline.reaction import MAX_PAGE_RESENDS
-from pipeline.wire import ListedVideo, VideoListPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +47,11 @@ async def take_in(given: Input, ledger: Ledger, client: Client, gate: Gate) -> I
     An index is listed at the pace of pages.
     """
     index_id = given.config.input.index_id
-    listing = _in_this_thread(listed_pages(client, gate, index_id, given.jitter)) if index_id else iter(())
+    listing = Listing(client, gate, index_id, given.jitter) if index_id else None
     return await run_sync(_take_in, given, ledger, listing)
 
 
-def _take_in(given: Input, ledger: Ledger, listing: Iterator[Video]) -> Intake:
+def _take_in(given: Input, ledger: Ledger, listing: Listing | None) -> Intake:
     config = given.config
     digest = hashlib.sha256()
     with ledger.atomic():
@@ -62,9 +61,16 @@ def _take_in(given: Input, ledger: Ledger, listing: Iterator[Video]) -> Intake:
                 files, on_bad_line=config.input.on_bad_line, on_skipped=given.on_skipped, stdin=given.stdin
             )
             intake = ledger.take_in(_hashed(videos, digest.update))
-            ledger.learn_durations(listing)
+            if listing:
+                ledger.learn_durations(_in_this_thread(listing))
         else:
-            intake = ledger.take_in(_hashed(listing, digest.update), of_index=config.input.mode == "index")
+            assert listing is not None, "a configuration names ids or an index"
+            intake = ledger.take_in(
+                _hashed(_in_this_thread(listing), digest.update),
+                are_an_index=lambda: config.input.mode == "index" and listing.is_steady,
+            )
+            # Listed again is not named again.
+            intake = replace(intake, read=intake.read - intake.duplicates, duplicates=0, is_steady=listing.is_steady)
         if not intake.read:
             raise InputError(["the input holds no video id"])
         ledger.remember(INPUT_FINGERPRINT, digest.hexdigest())
@@ -96,38 +102,8 @@ def _hashed(videos: Iterable[Video], update: Callable[[bytes], None]) -> Iterato
         yield video
 
 
-def _in_this_thread(pages: AsyncIterator[tuple[ListedVideo, ...]]) -> Iterator[Video]:
+def _in_this_thread(listing: Listing) -> Iterator[Video]:
     """The videos of a listing for the thread that takes them in, each page fetched in the event loop, in its turn."""
+    pages = listing.pages()
     while (videos := run_in_loop(anext, pages, None)) is not None:
         yield from (Video(one.video_id, one.duration_seconds) for one in videos)
-
-
-async def listed_pages(
-    client: Client, gate: Gate, index_id: str, jitter: Callable[[], float]
-) -> AsyncIterator[tuple[ListedVideo, ...]]:
-    """An index's videos, a page at a time, at the pace of pages.
-
-    Raises ``JobRefused`` where the platform does not list it, ``PlatformDown`` where it fails again and again.
-    """
-    page = total = 1
-    while page <= total:
-        listed = await _listing_page(client, gate, index_id, page, jitter)
-        yield listed.videos
-        page, total = page + 1, listed.total_pages
-
-
-async def _listing_page(
-    client: Client, gate: Gate, index_id: str, page: int, jitter: Callable[[], float]
-) -> VideoListPage:
-    tries = 0
-    while True:
-        try:
-            async with gate.page_turn() as sent:
-                return await client.index_videos(index_id, page, sent)
-        except (ResendFree, ResendCounted) as error:
-            tries += 1
-            if tries > MAX_PAGE_RESENDS:
-                raise PlatformDown(f"the index {index_id!r} cannot be listed: {error}") from None
-            await gate.pause(max(error.retry_after_seconds or 0.0, jitter() * 2.0**tries))
-        except RequestFailed as error:
-            raise JobRefused(f"the index {index_id!r} cannot be listed: {error}") from None

@@ -15,7 +15,7 @@ Not safe for threads by itself: one caller at a time.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -75,10 +75,10 @@ class Ledger(IndexSpool):
 
     # ------------------------------------------------------------------------------------------------------ intake
 
-    def take_in(self, videos: Iterable[Video], *, of_index: bool = False) -> Intake:
+    def take_in(self, videos: Iterable[Video], *, are_an_index: Callable[[], bool] = lambda: False) -> Intake:
         """Add the videos that are new, in input order. A known one keeps all but learns a duration that was unknown.
 
-        Where they are a whole index (``of_index``), it is kept which of the others are gone from it.
+        Where they turn out to be a whole index (``are_an_index``), it is kept which of the others are gone from it.
         """
         self._run("CREATE TEMP TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY) WITHOUT ROWID")
         self._run("DELETE FROM seen")
@@ -95,7 +95,7 @@ class Ledger(IndexSpool):
             )
         distinct = self._count("SELECT count(*) FROM temp.seen")
         total = self._count("SELECT count(*) FROM video")
-        if of_index:
+        if are_an_index():
             self._run("UPDATE video SET gone = id NOT IN (SELECT id FROM temp.seen) WHERE state IN (0, 3)")
         self._run("DELETE FROM seen")
         return Intake(read, read - distinct, total - before, total - distinct)

@@ -1,23 +1,92 @@
-"""An index of the platform as an id list: what ``ids --index`` prints, and ``run --ids`` reads."""
+"""An index of the platform, listed page by page, at the pace of pages.
+
+Pages are told by their number, and reading them takes minutes. A video that leaves the index meanwhile moves another
+across the border of two pages, where nobody sees it. So where the total changes on the way, or is not what the pages
+came to, the index is listed again, a few times. One that changes all the time is taken as it was shown; one whose pages
+contradict each other while its total stands still cannot be trusted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
-from pipeline.connection import connected
-from pipeline.intake import listed_pages
+from pipeline.client import Client
+from pipeline.errors import JobRefused, PlatformDown, RateLimited, RequestFailed, ResendCounted, ResendFree
 from pipeline.pacing import Gate
-from pipeline.rows import encode
-from pipeline.run import Order, pace_of
+from pipeline.reaction import MAX_PAGE_RESENDS, page_resend_after
+from pipeline.wire import ListedVideo, VideoListPage
+
+CHANGING = (
+    "warning: the index changed each time that it was listed: what has just come into it, or moved within it, may be "
+    "missing until the next run"
+)
+_MOST_LISTINGS = 3
+_MOST_WAITS = 60  # for a 429, up to a minute each
 
 
-async def list_index(order: Order, index_id: str, write: Callable[[bytes], object]) -> None:
-    """Write a line of NDJSON for each video of an index, page by page, at the pace that the limits allow pages.
+class Listing:
+    """One index. ``jitter`` gives numbers from 0 to 1 that spread what is asked again.
 
-    A line has ``video_id``, ``duration_seconds`` and ``filename``, null where the platform does not tell. Raises what
-    ``listed_pages`` raises.
+    ``is_steady`` says, after the last page, whether one listing showed the index whole.
     """
-    gate = Gate(pace_of(order.config), window=None, posts_spent=0, clock=order.clock, timer=order.timer)
-    async with connected(order.config, order.key, cache=order.cache, clock=order.clock) as client:
-        async for videos in listed_pages(client, gate, index_id, order.jitter):
-            write(b"".join(encode(one) for one in videos))
+
+    def __init__(self, client: Client, gate: Gate, index_id: str, jitter: Callable[[], float]) -> None:
+        self._client = client
+        self._gate = gate
+        self._index_id = index_id
+        self._jitter = jitter
+        self._flaw: str | None = None
+        self.is_steady = False
+
+    async def pages(self) -> AsyncIterator[tuple[ListedVideo, ...]]:
+        """The videos, a page at a time; a video may come again where the index had to be listed again.
+
+        Raises ``JobRefused`` where the platform does not list it, and ``PlatformDown`` where it fails again and again,
+        or where the pages do not add up.
+        """
+        for _ in range(_MOST_LISTINGS):
+            self._flaw, self.is_steady = None, True
+            async for videos in self._once():
+                yield videos
+            if self.is_steady:
+                return
+        if self._flaw:
+            raise PlatformDown(f"the index {self._index_id!r} cannot be listed: {self._flaw}")
+
+    async def _once(self) -> AsyncIterator[tuple[ListedVideo, ...]]:
+        """The index from its first page, to its last or to where it cannot be whole any more."""
+        number = count = 0
+        total: int | None = None
+        previous: tuple[ListedVideo, ...] = ()
+        while True:
+            number += 1
+            page = await self._page(number)
+            if number > 1 and page.total_results != total:
+                self.is_steady = False
+                return
+            total, count, is_last = page.total_results, count + len(page.videos), number >= page.total_pages
+            if not is_last and (not page.videos or page.videos == previous):
+                self._flaw = f"page {number} of {page.total_pages} shows nothing new"
+            elif total is not None and (count > total or (is_last and count < total)):
+                self._flaw = f"its pages show {count} videos up to page {number}, and it says {total}"
+            self.is_steady = self._flaw is None
+            yield page.videos
+            if is_last or not self.is_steady:
+                return
+            previous = page.videos
+
+    async def _page(self, number: int) -> VideoListPage:
+        tries = waits = 0
+        while True:
+            try:
+                async with self._gate.page_turn() as sent:
+                    return await self._client.index_videos(self._index_id, number, sent)
+            except (ResendFree, ResendCounted) as error:
+                waits += 1
+                is_refused = isinstance(error, RateLimited)  # no fault of anybody's
+                tries += not is_refused
+                if tries > MAX_PAGE_RESENDS or waits > _MOST_WAITS:
+                    raise PlatformDown(f"the index {self._index_id!r} cannot be listed: {error}") from None
+                await self._gate.pause(page_resend_after(error, waits, jitter=1.0 if is_refused else self._jitter()))
+            except RequestFailed as error:
+                raise JobRefused(f"the index {self._index_id!r} cannot be listed: {error}") from None

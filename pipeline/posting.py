@@ -87,15 +87,15 @@ class Experience:
     fit: Fit = field(default_factory=Fit)
 
     @classmethod
-    def of(cls, ledger: Ledger) -> Experience:
-        """What the ledger remembers of it."""
+    def of(cls, ledger: Ledger, *, max_videos: int = 0) -> Experience:
+        """What the ledger remembers of it; ``max_videos`` is the user's limit for one POST, 0 for none."""
         totals = ledger.fact(TOTALS)
         return cls(
             score_source=ledger.fact(SCORE_SOURCE),
             proven_groups=ledger.answered_groups(),
             whole_walks=int(totals == "trusted"),
             totals_trusted=totals != "not trusted",
-            fit=Fit.remembered(ledger.fact(FIT)),
+            fit=Fit.remembered(ledger.fact(FIT), max_videos),
         )
 
 

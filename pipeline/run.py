@@ -29,6 +29,7 @@ from pipeline.connection import connected
 from pipeline.errors import Drained, QuotaReached, StopRun, StorageError, UsageError
 from pipeline.intake import Input, packer_of, take_in
 from pipeline.ledger import INPUT_FINGERPRINT, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
+from pipeline.listing import CHANGING
 from pipeline.log import Level, Log, utc
 from pipeline.manifest import Manifest, continued, new_manifest, read_manifest, write_manifest
 from pipeline.pacing import Gate, Pace
@@ -153,7 +154,7 @@ class _Flow:
             client,
             self._gate,
             self._sink,
-            experience=Experience.of(ledger),
+            experience=Experience.of(ledger, max_videos=config.limits.max_videos_per_post),
             log=log,
             clock=order.clock,
             jitter=order.jitter,
@@ -313,6 +314,9 @@ async def _take_in(order: Order, ledger: Ledger, client: Client, gate: Gate, log
         + (f", {intake.duplicates:,} named more than once" if intake.duplicates else "")
         + (f"; {intake.gone:,} of earlier inputs are no longer named and stay" if intake.gone else "")
     )
+    if not intake.is_steady:
+        log.event("listing_unsteady", "warning")
+        order.console.say(CHANGING)
     return Taken(intake.duplicates, skipped)
 
 

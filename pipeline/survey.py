@@ -64,9 +64,9 @@ def _chunks_to_be_made(ledger: Ledger, config: Config) -> int:
 
     The packer gets them as it will get them from the run, when all else is done.
     """
-    fit = Fit.remembered(ledger.fact(FIT))
+    fit = Fit.remembered(ledger.fact(FIT), config.limits.max_videos_per_post)
     taken_out: set[str] = set()
-    for chunk in _pending(ledger) if ledger.fact(FIT) else ():
+    for chunk in _pending(ledger) if fit != Fit() else ():
         if not chunk.held and not fit.fits(chunk.videos):
             taken_out.update({one.video_id for one in chunk.videos} - {one.video_id for one in fit.kept(chunk.videos)})
     packer = packer_of(config, ledger)

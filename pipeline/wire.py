@@ -370,13 +370,14 @@ class _Metadata(msgspec.Struct, frozen=True):
 
 
 class _ListedVideo(msgspec.Struct):
-    video_id: str = msgspec.field(name="_id")
+    video_id: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]+\Z")] = msgspec.field(name="_id")
     metadata: _Metadata = _Metadata()
 
 
 class _ListInfo(msgspec.Struct):
     page: int
     total_page: int
+    total_results: int | None = None
 
 
 class _VideoList(msgspec.Struct):
@@ -395,10 +396,14 @@ class ListedVideo:
 
 @dataclass(frozen=True, slots=True)
 class VideoListPage:
-    """One page of an index's videos: pages are numbered from 1 to ``total_pages``."""
+    """One page of an index's videos: pages are numbered from 1 to ``total_pages``.
+
+    ``total_results`` are the videos on all of them, where the platform tells.
+    """
 
     videos: tuple[ListedVideo, ...]
     total_pages: int
+    total_results: int | None = None
 
 
 def decode_video_list(body: bytes) -> VideoListPage:
@@ -407,7 +412,7 @@ def decode_video_list(body: bytes) -> VideoListPage:
     videos = tuple(
         ListedVideo(one.video_id, _known(one.metadata.duration), one.metadata.filename) for one in listed.data
     )
-    return VideoListPage(videos, listed.page_info.total_page)
+    return VideoListPage(videos, listed.page_info.total_page, listed.page_info.total_results)
 
 
 def _known(duration_seconds: float | None) -> float | None:

@@ -27,7 +27,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 def listed(ledger: Ledger, *video_ids: str) -> None:
     with ledger.atomic():
-        ledger.take_in((Video(one) for one in video_ids), of_index=True)
+        ledger.take_in((Video(one) for one in video_ids), are_an_index=lambda: True)
         ledger.pack(OneChunk(CHUNK))
 
 

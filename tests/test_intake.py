@@ -18,7 +18,7 @@ from pipeline.intake import Input, take_in
 from pipeline.ledger import INPUT_FINGERPRINT, Ledger
 from pipeline.models import Video
 from pipeline.pacing import Gate, Pace
-from tests.runs import KEY, Desk, library
+from tests.runs import KEY, Desk, MovedClock, library
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def read(desk: Desk, ledger: Ledger, *, stdin: bytes = b"", skipped: list[
     config = load(desk.config, flags={}, environment={}).config
     given = Input(config, io.BytesIO(stdin), (skipped if skipped is not None else []).append, lambda: 0.0)
     async with connected(config, ApiKey(KEY), cache=desk.folder, clock=lambda: 0.0) as client:
-        gate = Gate(Pace(), window=None, posts_spent=0, clock=lambda: 0.0)
+        gate = Gate(Pace(), window=None, posts_spent=0, clock=lambda: 0.0, timer=MovedClock().timer)
         return await take_in(given, ledger, client, gate)
 
 

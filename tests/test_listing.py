@@ -1,48 +1,124 @@
-"""``ids --index``: an index of the platform as an id list, which a run then reads."""
+"""Listing an index that changes meanwhile, or whose pages contradict each other: nobody is overlooked, and it ends."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
-from tests.runs import KEY, Desk, library
-from tests.servers.contract import ContractServer
+import pytest
+from aiohttp import web
 
+from pipeline.client import Client
+from pipeline.errors import JobRefused, PlatformDown
+from pipeline.listing import Listing
+from pipeline.pacing import Gate, Pace
+from pipeline.transport import open_transport
+from tests.runs import MovedClock
 
-async def test_an_index_is_listed_in_lines_that_a_run_takes_with_their_durations(desk: Desk) -> None:
-    """Over several pages, with nothing but the lines on stdout."""
-    videos = library(120, 300.5)
-    async with ContractServer(videos, key=KEY, index_id="index1") as server:
-        listed = await desk.command("ids", "--index", "index1", "--api-url", server.url)
-        assert (listed.exit_code, listed.stderr, server.violations) == (0, "", [])
-        assert [json.loads(line) for line in listed.stdout.splitlines()] == [
-            {"video_id": video_id, "duration_seconds": 300.5, "filename": f"{video_id}.mp4"} for video_id in videos
-        ]
-        (desk.folder / "listed.ndjson").write_text(listed.stdout)
-        desk.write_config(server.url, input__ids=["listed.ndjson"])
-        planned = await desk.command("plan", desk.config, "--json")
-        assert json.loads(planned.stdout)["posts"] == 2  # 119 of 300.5 s fit into ten hours
-        assert server.posts == []
+Shown = tuple[Sequence[str], int, int | None]
+"""Ids on a page, pages, and the total that it tells."""
 
 
-async def test_the_quickstart_index_is_listed_with_its_file_names(desk: Desk) -> None:
-    known = await desk.command("index", "info", "--json")
-    listed = await desk.command("ids", "--index", json.loads(known.stdout)["index_id"])
-    rows = [json.loads(line) for line in listed.stdout.splitlines()]
-    assert (listed.exit_code, len(rows)) == (0, 59)
-    assert all(row["filename"].endswith(".mp4") and row["duration_seconds"] > 0 for row in rows)
+@asynccontextmanager
+async def listing_of(shown: Callable[[int, int], Shown | int]) -> AsyncIterator[tuple[Listing, list[int]]]:
+    """A listing of a real server, which shows what ``shown`` says of the request's number and page, or a status.
+
+    And the pages that were asked for.
+    """
+    asked: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        page = int(request.query["page"])
+        asked.append(page)
+        said = shown(len(asked), page)
+        if isinstance(said, int):
+            return web.Response(status=said)
+        ids, pages, total = said
+        info = {"page": page, "total_page": pages} | ({} if total is None else {"total_results": total})
+        return web.json_response({"data": [{"_id": one} for one in ids], "page_info": info})
+
+    application = web.Application()
+    application.router.add_get("/v1.2/indexes/{index}/videos", answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    clock = MovedClock()
+    gate = Gate(Pace(), window=None, posts_spent=0, clock=clock, timer=clock.timer)
+    try:
+        async with open_transport(f"http://127.0.0.1:{runner.addresses[0][1]}/v1.2", {}) as transport:
+            client = Client(transport, score_source="", secret="", clock=clock)
+            yield Listing(client, gate, "index1", lambda: 0.0), asked
+    finally:
+        await runner.cleanup()
 
 
-async def test_a_config_tells_who_is_asked_and_at_what_pace(desk: Desk) -> None:
-    desk.write_ids(library(1))
-    async with ContractServer(library(3), key=KEY, index_id="index1") as server:
-        desk.write_config(server.url)
-        listed = await desk.command("ids", "--index", "index1", "--config", desk.config)
-        assert (listed.exit_code, len(listed.stdout.splitlines())) == (0, 3)
+async def ids_of(listing: Listing) -> list[str]:
+    return [one.video_id async for videos in listing.pages() for one in videos]
 
 
-async def test_an_index_that_the_platform_does_not_have_is_one_line(desk: Desk) -> None:
-    async with ContractServer(library(3), key=KEY, index_id="index1") as server:
-        listed = await desk.command("ids", "--index", "other", "--api-url", server.url)
-    assert (listed.exit_code, listed.stdout) == (2, "")
-    assert listed.stderr.startswith("error: the index 'other' cannot be listed: HTTP 404 (resource_not_exist")
-    assert listed.stderr.count("\n") == 1
+@pytest.mark.parametrize("total", [4, None])
+async def test_an_index_that_stands_still_is_listed_once(total: int | None) -> None:
+    async with listing_of(lambda _, page: (["ab", "cd"][page - 1], 2, total)) as (listing, asked):
+        assert (await ids_of(listing), listing.is_steady, asked) == (["a", "b", "c", "d"], True, [1, 2])
+
+
+async def test_an_index_without_a_video_is_listed_once() -> None:
+    async with listing_of(lambda *_: ([], 0, 0)) as (listing, asked):
+        assert (await ids_of(listing), listing.is_steady, asked) == ([], True, [1])
+
+
+async def test_a_video_that_leaves_meanwhile_hides_no_other() -> None:
+    """With "a" gone, "c" moves to the first page, which was read already."""
+    async with listing_of(
+        lambda number, page: (["ab", "cd"][page - 1], 2, 4) if number < 2 else (["bc", "d"][page - 1], 2, 3)
+    ) as (
+        listing,
+        asked,
+    ):
+        assert set(await ids_of(listing)) == {"a", "b", "c", "d"}
+        assert (listing.is_steady, asked) == (True, [1, 2, 1, 2])
+
+
+async def test_an_index_that_changes_all_the_time_is_taken_as_it_was_shown() -> None:
+    async with listing_of(lambda number, _: ([f"v{number}"], 2, number)) as (listing, asked):
+        assert await ids_of(listing) == ["v1", "v3", "v5"]
+        assert (listing.is_steady, asked) == (False, [1, 2, 1, 2, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        (lambda *_: ([], 10**9, 5), "page 1 of 1000000000 shows nothing new"),
+        (lambda *_: (["a", "b"], 10**9, None), "page 2 of 1000000000 shows nothing new"),
+        (lambda _, page: (["a", "b"], page + 1, None), "page 2 of 3 shows nothing new"),
+        (lambda number, page: ([f"v{number}"], page + 1, 3), "its pages show 4 videos up to page 4, and it says 3"),
+        (lambda *_: (["a"], 1, 30), "its pages show 1 videos up to page 1, and it says 30"),
+    ],
+    ids=["empty pages", "one page for ever", "always one more page", "more than it says", "fewer than it says"],
+)
+async def test_pages_that_contradict_each_other_are_not_trusted_and_end(
+    shown: Callable[[int, int], Shown], said: str
+) -> None:
+    async with listing_of(shown) as (listing, asked):
+        with pytest.raises(PlatformDown, match=rf"^the index 'index1' cannot be listed: {said}$"):
+            await ids_of(listing)
+        assert len(asked) <= 12
+
+
+async def test_a_429_is_nobodys_fault_and_waited_for() -> None:
+    async with listing_of(lambda number, _: 429 if number <= 20 else (["a"], 1, 1)) as (listing, asked):
+        assert (await ids_of(listing), len(asked)) == (["a"], 21)
+
+
+async def test_a_platform_that_only_fails_is_given_up() -> None:
+    async with listing_of(lambda *_: 503) as (listing, asked):
+        with pytest.raises(PlatformDown, match="HTTP 503"):
+            await ids_of(listing)
+        assert len(asked) == 7
+
+
+@pytest.mark.parametrize("video_id", ["", "../x", "a b", "a\n", "\u00e4"])
+async def test_an_id_that_no_list_could_hold_is_refused(video_id: str) -> None:
+    async with listing_of(lambda *_: ([video_id], 1, 1)) as (listing, _):
+        with pytest.raises(JobRefused, match="not a page of results"):
+            await ids_of(listing)

@@ -231,6 +231,21 @@ async def test_what_refusals_have_taught_of_how_much_fits_is_in_the_plan(
     assert told.posts == len(server.posts) - before
 
 
+async def test_a_limit_that_is_lowered_counts_for_what_is_packed_already_too(desk: Desk) -> None:
+    """It is lowered exactly when the platform refuses POSTs with many videos."""
+    videos = library(60, 300)
+    async with ContractServer(videos, key=KEY) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, limits__max_posts=1, limits__max_videos_per_post=20)
+        await desk.run()
+        desk.write_config(server.url, limits__max_videos_per_post=7)
+        planned = (await plan(desk)).posts
+        assert (await desk.run()).exit_code == 0
+        desk.check(server, videos)
+    assert sorted(len(post.video_ids) for post in server.posts[1:]) == [5, 7, 7, 7, 7, 7]
+    assert planned == len(server.posts) - 1
+
+
 async def test_failed_videos_cost_nothing_until_they_are_taken_again(desk: Desk) -> None:
     async with ContractServer(library(4), key=KEY) as server:
         desk.write_ids({"stranger": 60.0} | library(4))

@@ -211,7 +211,7 @@ def test_an_index_is_listed_with_names_and_the_durations_that_make_sense() -> No
         wire.ListedVideo("d", None, "d.mp4"),
         wire.ListedVideo("e"),
     )
-    assert listed == wire.VideoListPage((wire.ListedVideo("a", 12.5), *unknown), 3)
+    assert listed == wire.VideoListPage((wire.ListedVideo("a", 12.5), *unknown), 3, 11)
 
 
 def test_a_list_that_is_cut_or_of_a_wrong_shape_is_an_error_of_ours() -> None:
