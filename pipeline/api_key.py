@@ -10,12 +10,13 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline.config_keys import ApiSection
+from pipeline.config_keys import ApiSection, EmbedderSection
 from pipeline.errors import ConfigError
+from pipeline.platform.access import EmbedderAccess
 
 KEY_VARIABLES = ("TWELVELABS_API_KEY", "TWELVE_LABS_API_KEY", "TL_API_KEY")
 """Where an API key is looked for when ``api.key_env`` does not say; the first that is set counts."""
@@ -51,17 +52,41 @@ def api_key(api: ApiSection, environment: Mapping[str, str]) -> ApiKey:
     if api.url == "embedded":
         return ApiKey("the-embedded-platform-asks-for-none")
     variables = (api.key_env,) if api.key_env else KEY_VARIABLES
+    found = _found(variables, api.key_file, environment)
+    if found is None:
+        raise ConfigError([f"no API key: set {' or '.join(variables)} in the environment, or api.key_file"])
+    return ApiKey(found)
+
+
+def embedder_access(embedder: EmbedderSection, environment: Mapping[str, str]) -> EmbedderAccess:
+    """How the server that embeds prompts is reached, with its key from ``embedder.key_env`` or ``embedder.key_file``.
+
+    The vendor's own key, from ``KEY_VARIABLES``, stands beside it: no other server is ever sent that one unasked.
+    Raises ``ConfigError`` as ``api_key`` does, but needs no key where none is named.
+    """
+    variables = (embedder.key_env,) if embedder.key_env else ()
+    key = _found(variables, embedder.key_file, environment)
+    if key is None and variables:
+        raise ConfigError([f"embedder.key_env: {variables[0]} is not set in the environment"])
+    candidates = (environment.get(name, "").strip() for name in KEY_VARIABLES)
+    vendor_key = next(filter(None, candidates), "")
+    usable = _SENDABLE_KEY.fullmatch(vendor_key)
+    return EmbedderAccess(embedder.url, embedder.model, key, vendor_key if usable else None)
+
+
+def _found(variables: Sequence[str], key_file: str | None, environment: Mapping[str, str]) -> str | None:
+    """The key of the first variable that is set, else that of the file; None where neither is there."""
     origin = next((name for name in variables if environment.get(name, "").strip()), None)
     if origin is not None:
         key = environment[origin]
-    elif api.key_file is not None:
-        origin, key = api.key_file, _read_key(Path(api.key_file))
+    elif key_file is not None:
+        origin, key = key_file, _read_key(Path(key_file))
     else:
-        raise ConfigError([f"no API key: set {' or '.join(variables)} in the environment, or api.key_file"])
+        return None
     key = key.strip()
     if not _SENDABLE_KEY.fullmatch(key):
         raise ConfigError([f"{origin}: not an API key: expected 1 to 512 printable ASCII characters without blanks"])
-    return ApiKey(key)
+    return key
 
 
 def _read_key(path: Path) -> str:

@@ -182,6 +182,7 @@ class Intake:
     """What reading the input brought: ids read, ids taken twice, ids new to the run, ids gone from the input.
 
     ``is_steady`` is False where the input is an index that changed each time that it was listed.
+    ``absent`` are the run's ids that the local platform's index does not have; 0 where nobody looked.
     """
 
     read: int
@@ -189,6 +190,7 @@ class Intake:
     added: int
     gone: int
     is_steady: bool = True
+    absent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from pipeline.errors import Interrupted, StopRun, StorageError
 
 if TYPE_CHECKING:
     from pipeline.config import Config
+    from pipeline.platform.access import EmbedderAccess
     from pipeline.run import Order, Retry
 
 _PATH = click.Path(path_type=Path)
@@ -45,6 +46,22 @@ def _config_of_a_run(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--out", metavar="DIR", help="The run directory; in place of output.dir."),
         click.option("--ids", multiple=True, metavar="FILE", help="An id list, or - for stdin; in place of input.ids."),
         click.argument("config", type=_PATH),
+    ):
+        command = decorate(command)
+    return command
+
+
+def _embedder_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The keys of the section ``embedder``, where there is no config."""
+    for decorate in (
+        click.option(
+            "--embedder-key-file", metavar="FILE", help="A file with its API key, readable by its owner only."
+        ),
+        click.option("--embedder-key-env", metavar="NAME", help="The environment variable that holds its API key."),
+        click.option("--embedder-model", metavar="NAME", help="What the OpenAI-compatible server calls the model."),
+        click.option(
+            "--embedder-url", metavar="URL", help="The server that embeds prompts, where the index needs one."
+        ),
     ):
         command = decorate(command)
     return command
@@ -199,10 +216,12 @@ def _loaded(config: Path, options: Mapping[str, Any]) -> Config:
 def _order(config: Config, folder: Path, *, read_input: bool, options: dict[str, Any], needs_key: bool = True) -> Order:
     from platformdirs import user_cache_path
 
-    from pipeline.config import ApiKey, api_key
+    from pipeline.config import ApiKey, api_key, embedder_access
+    from pipeline.platform.access import EmbedderAccess
     from pipeline.progress import Console
     from pipeline.run import Order
 
+    embedded = config.api.url == "embedded"
     return Order(
         config,
         folder,
@@ -212,6 +231,7 @@ def _order(config: Config, folder: Path, *, read_input: bool, options: dict[str,
         user_cache_path("bulk-classify"),
         read_input,
         log_level=options.get("log_level", "info"),
+        embedder=embedder_access(config.embedder, _environment()) if embedded else EmbedderAccess(),
     )
 
 
@@ -297,6 +317,7 @@ def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
 @click.option("--page-ttl", default=600.0, show_default=True, help="Seconds that a page token lives.")
 @click.option("--latency", default=0.0, show_default=True, help="Seconds by which every answer is late.")
 @click.option("--faults", type=_PATH, metavar="FILE", help="A plan of what shall go wrong, as docs/faults.md tells.")
+@_embedder_options
 def serve(index: Path | None, host: str, port: int, faults: Path | None, **limits: Any) -> None:
     """Serve the local platform: the classify contract, answered from an index on this machine.
 
@@ -309,9 +330,12 @@ def serve(index: Path | None, host: str, port: int, faults: Path | None, **limit
 
     key = _environment().get("BULK_CLASSIFY_PLATFORM_KEY") or None
     rules = read_plan(faults) if faults else ()
-    settings = Settings(limits["tariff"], limits["page_ttl"], key, limits["latency"], rules)
+    access = _embedder(limits)
+    settings = Settings(limits["tariff"], limits["page_ttl"], key, limits["latency"], rules, access)
 
-    def announce(url: str) -> None:
+    def announce(url: str, warning: str | None) -> None:
+        if warning:
+            click.echo(f"warning: {warning}", err=True)
         click.echo(f"serving {url} (Ctrl-C ends it)", err=True)
 
     anyio.run(serve_until_stopped, index or _quickstart(), settings, host, port, announce)
@@ -319,7 +343,7 @@ def serve(index: Path | None, host: str, port: int, faults: Path | None, **limit
 
 @_commands.group()
 def index() -> None:
-    """Make and look at an index of the local platform."""
+    """Make, calibrate and look at an index of the local platform."""
 
 
 @index.command()
@@ -344,7 +368,28 @@ def info(file: Path | None, as_json: bool) -> None:
     _tell(index_info(file or _quickstart()), _facts, as_json=as_json)
 
 
+@index.command()
+@click.argument("file", type=_PATH)
+@click.option("--labels", type=_PATH, help="Stretches of videos that match a prompt or do not: CSV or NDJSON.")
+@_embedder_options
+@_json
+def calibrate(file: Path, labels: Path | None, as_json: bool, **embedder: str | None) -> None:
+    """Fit the scores of an index FILE to its vectors: from the index alone, or from labels."""
+    import anyio
+
+    from pipeline.platform.calibrate import calibrate_index, in_words
+
+    _tell(anyio.run(calibrate_index, file, labels, _embedder(embedder)), in_words, as_json=as_json)
+
+
 # -------------------------------------------------------------------------------------------------------------- pieces
+
+
+def _embedder(options: Mapping[str, Any]) -> EmbedderAccess:
+    from pipeline.config import embedder_access, embedder_section
+
+    given = {name: options[f"embedder_{name}"] for name in ("url", "model", "key_env", "key_file")}
+    return embedder_access(embedder_section(given), _environment())
 
 
 def _quickstart() -> Path:

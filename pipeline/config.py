@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from pipeline.api_key import ApiKey, api_key
+from pipeline.api_key import ApiKey, api_key, embedder_access
 from pipeline.class_files import Labelled, read_class_file
 from pipeline.config_keys import (
     KEYS,
@@ -32,6 +32,7 @@ from pipeline.config_keys import (
     ApiSection,
     ClassSection,
     Config,
+    EmbedderSection,
     did_you_mean,
     missing,
     problems_of,
@@ -53,6 +54,8 @@ __all__ = [
     "Loaded",
     "api_key",
     "effective",
+    "embedder_access",
+    "embedder_section",
     "freeze",
     "job_of",
     "load",
@@ -74,6 +77,7 @@ _PATHS = {
     "api.key_file": None,
     "api.ca_file": None,
     "api.index": "quickstart",
+    "embedder.key_file": None,
     "output.dir": None,
 }
 _URL = re.compile(
@@ -81,6 +85,10 @@ _URL = re.compile(
     r"(?P<path>(?:/[\w~-][\w.~-]*)*)/?",
     re.ASCII | re.IGNORECASE,
 )
+_EXPECTED_URL = {
+    "api.url": '"embedded" or a base URL such as https://api.twelvelabs.io/v1.2',
+    "embedder.url": "a base URL such as https://api.openai.com/v1",
+}
 _FROZEN = "frozen configuration"
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _PLATFORM_THRESHOLDS = {"min_video_score": 75, "min_clip_score": 30, "min_duration_ratio": 0.5}
@@ -164,6 +172,22 @@ def thaw(frozen: Mapping[str, object], *, flags: Mapping[str, object] | None = N
     problems += _whole_url(settings, values)
     problems += _broken_rules(settings, values, _inline_classes(settings), _FROZEN)
     return _built(values, problems)
+
+
+def embedder_section(given: Mapping[str, object]) -> EmbedderSection:
+    """What the options of a command without a configuration say of ``embedder``; None stands for one not used.
+
+    Raises ``ConfigError`` with all problems.
+    """
+    settings: Settings = {}
+    flags = {f"embedder.{name}": value for name, value in given.items()}
+    problems = take_flags(settings, flags, _working_directory())
+    values = {key: one.value for key, one in settings.items()}
+    problems += [line for key, value in values.items() for line in problems_of(key, value, KEYS[key].type)]
+    problems = problems or list(_whole_url(settings, values))
+    if problems:
+        _refuse(problems)
+    return msgspec.convert({key.partition(".")[2]: value for key, value in values.items()}, EmbedderSection)
 
 
 # ------------------------------------------------------------------------------------- from what is given to the whole
@@ -252,22 +276,27 @@ def _resolve(settings: Settings, values: dict[str, object], here: Path, today: d
 
 
 def _whole_url(settings: Settings, values: dict[str, object]) -> Iterator[str]:
-    """Put the whole base URL in the place of a bare one. Yields why it cannot be one, without what it may hide."""
-    url = values.get("api.url")
-    if not isinstance(url, str) or url == "embedded":
-        return
-    origin = settings["api.url"].origin
+    """Put whole base URLs in the places of the given ones. Yields why one cannot be, without what it may hide."""
+    for key in ("api.url", "embedder.url"):
+        url = values.get(key)
+        if not isinstance(url, str) or (key, url) == ("api.url", "embedded"):
+            continue
+        problem = _url_problem(key, url)
+        if problem:
+            yield f"{settings[key].origin}: {problem}"
+        else:
+            bare = "/" not in url.partition("://")[2].rstrip("/")
+            values[key] = url.rstrip("/") + ("/v1.2" if bare and key == "api.url" else "")
+
+
+def _url_problem(key: str, url: str) -> str | None:
     parts = _URL.fullmatch(url)
     if parts is None or not 1 <= int(parts["port"] or 443) <= 65_535:
-        meant = "" if "/" in url else did_you_mean(url, ["embedded"], spelled=shown)
-        yield (
-            f'{origin}: api.url: expected "embedded" or a base URL such as https://api.twelvelabs.io/v1.2, '
-            f"without user, password, query and fragment{meant}"
-        )
-    elif parts["scheme"].lower() != "https" and parts["host"].lower() not in _LOOPBACK:
-        yield f"{origin}: api.url: https only, except to {', '.join(_LOOPBACK)}: the API key would travel in the clear"
-    else:
-        values["api.url"] = url.rstrip("/") + ("" if parts["path"] else "/v1.2")
+        meant = "" if "/" in url or key != "api.url" else did_you_mean(url, ["embedded"], spelled=shown)
+        return f"{key}: expected {_EXPECTED_URL[key]}, without user, password, query and fragment{meant}"
+    if parts["scheme"].lower() != "https" and parts["host"].lower() not in _LOOPBACK:
+        return f"{key}: https only, except to {', '.join(_LOOPBACK)}: the API key would travel in the clear"
+    return None
 
 
 def _inline_classes(settings: Settings) -> list[Labelled]:

@@ -113,6 +113,15 @@ class ApiSection(Section, frozen=True, kw_only=True):
     request_timeout_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 600.0
 
 
+class EmbedderSection(Section, frozen=True, kw_only=True):
+    """The server that embeds prompts for the local platform's index, where its vectors need one."""
+
+    url: Text | None = None
+    model: Text | None = None
+    key_env: VariableName | None = None
+    key_file: Text | None = None
+
+
 class LimitsSection(Section, frozen=True, kw_only=True):
     """How fast, how much, how long. 0 means no limit, except where the range starts at 1."""
 
@@ -154,6 +163,7 @@ class Config(Section, frozen=True, kw_only=True):
     job: JobSection
     input: InputSection = InputSection()
     api: ApiSection = ApiSection()
+    embedder: EmbedderSection = EmbedderSection()
     limits: LimitsSection = LimitsSection()
     output: OutputSection = OutputSection()
     notify: NotifySection = NotifySection()
@@ -177,7 +187,17 @@ TARIFFS: Mapping[Tariff, Mapping[str, object]] = MappingProxyType(
 )
 """What each tariff says of ``limits``: the vendor's published limits."""
 
-PRIVATE = frozenset({"api.url", "api.key_env", "api.key_file", "notify.command"})
+PRIVATE = frozenset(
+    {
+        "api.url",
+        "api.key_env",
+        "api.key_file",
+        "embedder.url",
+        "embedder.key_env",
+        "embedder.key_file",
+        "notify.command",
+    }
+)
 """Keys whose values may hold a credential, by mistake or by design: no message repeats them."""
 
 

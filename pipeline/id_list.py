@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.connection import connected
 from pipeline.listing import CHANGING, Listing
 from pipeline.pacing import Gate
 from pipeline.rows import encode
-from pipeline.run import Order, pace_of
+from pipeline.run import Order, connection_of, pace_of
 
 
 async def list_index(order: Order, index_id: str, write: Callable[[bytes], object]) -> None:
@@ -18,8 +17,8 @@ async def list_index(order: Order, index_id: str, write: Callable[[bytes], objec
     ``Listing.pages`` raises.
     """
     gate = Gate(pace_of(order.config), window=None, posts_spent=0, clock=order.clock, timer=order.timer)
-    async with connected(order.config, order.key, cache=order.cache, clock=order.clock) as client:
-        listing = Listing(client, gate, index_id, order.jitter)
+    async with connection_of(order) as connection:
+        listing = Listing(connection.client, gate, index_id, order.jitter)
         written: set[str] = set()  # an index that changes is listed more than once
         async for videos in listing.pages():
             write(b"".join(encode(one) for one in videos if one.video_id not in written))

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from anyio.from_thread import run as run_in_loop
 from anyio.to_thread import run_sync
@@ -27,24 +27,30 @@ from pipeline.models import Video
 from pipeline.pacing import Gate
 from pipeline.packing import OneChunk, Packer
 
+if TYPE_CHECKING:
+    from pipeline.platform.store import Store
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
     """Where the ids come from: files (and standard input), an index of the platform, or both.
 
-    ``jitter`` gives numbers from 0 to 1 that spread the resends of a listing.
+    ``jitter`` gives numbers from 0 to 1 that spread the resends of a listing. ``index`` is the one that will be asked,
+    where it is on this machine: then it is known beforehand which ids it lacks.
     """
 
     config: Config
     stdin: BinaryIO
     on_skipped: Callable[[str], None]
     jitter: Callable[[], float]
+    index: Store | None = None
 
 
 async def take_in(given: Input, ledger: Ledger, client: Client, gate: Gate) -> Intake:
     """Read the whole input into the ledger. Raises ``InputError``, after which the ledger is as it was.
 
-    An index is listed at the pace of pages.
+    An index is listed at the pace of pages. Ids of which the index on this machine has none are an ``InputError``: to
+    go on would cost nothing but the run, for it would keep them all.
     """
     index_id = given.config.input.index_id
     listing = Listing(client, gate, index_id, given.jitter) if index_id else None
@@ -75,7 +81,20 @@ def _take_in(given: Input, ledger: Ledger, listing: Listing | None) -> Intake:
             raise InputError(["the input holds no video id"])
         ledger.remember(INPUT_FINGERPRINT, digest.hexdigest())
         ledger.pack(packer_of(config, ledger, joins=True))
+        if given.index is not None and config.input.ids:
+            intake = replace(intake, absent=_absent(ledger, given.index, config.api.index))
     return intake
+
+
+def _absent(ledger: Ledger, index: Store, name: str) -> int:
+    """How many of the run's ids are not in the index. Raises ``InputError`` where all of them are not."""
+    videos = found = 0
+    for video_ids in ledger.video_ids():
+        videos += len(video_ids)
+        found += len(index.durations(video_ids))
+    if not found:
+        raise InputError([f"0 of {videos:,} ids are in this index ({name}): check input.ids and api.index"])
+    return videos - found
 
 
 def packer_of(config: Config, ledger: Ledger, *, joins: bool = False) -> Packer | OneChunk:

@@ -442,6 +442,13 @@ class Ledger(IndexSpool):
         first = self._one("SELECT id FROM video WHERE state = 0 AND duration > ? ORDER BY video", longest_seconds)
         return OpenVideos(videos, seconds, cut_off, videos - known, too_long, None if first is None else first[0])
 
+    def video_ids(self) -> Iterator[list[str]]:
+        """The id of every video, a slice at a time, in input order."""
+        last = 0
+        while some := self._all("SELECT video, id FROM video WHERE video > ? ORDER BY video LIMIT ?", last, _SLICE):
+            last = some[-1][0]
+            yield [video_id for _, video_id in some]
+
     def chunks_with_answers(self) -> list[Chunk]:
         """The pending chunks that hold a part of their answers, whole; few of them, for the others were cut off."""
         numbers = self._all("SELECT DISTINCT chunk FROM walk ORDER BY chunk")

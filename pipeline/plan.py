@@ -60,6 +60,7 @@ class Survey:
     """What a run stands before: its input, packed, and what is held of the answers.
 
     ``groups`` has an entry for each prompt group; ``posts_spent`` and ``window`` are as the gate counts them.
+    ``absent_ids`` are not in the local platform's index, and ``index_warning`` is what else is to be said of it.
     """
 
     videos: int
@@ -68,6 +69,8 @@ class Survey:
     groups: tuple[OpenGroup, ...]
     duplicates: int = 0
     skipped_lines: int = 0
+    absent_ids: int = 0
+    index_warning: str | None = None
     posts_spent: int = 0
     window: Window | None = None
     written: Written = Written()
@@ -224,6 +227,13 @@ def _warnings(survey: Survey, config: Config, posts: int, room: int | None) -> I
     in_chunks = config.input.mode == "videos"  # a whole index takes one POST, however long its videos are
     if survey.skipped_lines:
         yield f'{_number(survey.skipped_lines, "bad line")} left out (input.on_bad_line = "skip")'
+    if survey.absent_ids:
+        yield (
+            f"{survey.videos - survey.absent_ids:,} of {survey.videos:,} ids are in this index; "
+            f"the other {survey.absent_ids:,} fail"
+        )
+    if survey.index_warning:
+        yield survey.index_warning
     if still_open.unknown_durations and in_chunks:
         videos_per_post = min(limits.default_videos_per_post, limits.max_videos_per_post or 10**9)
         yield (

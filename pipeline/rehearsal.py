@@ -12,11 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline import rundir
-from pipeline.connection import connected
 from pipeline.intake import Input, take_in
 from pipeline.ledger import Ledger
 from pipeline.plan import Plan, plan_of
-from pipeline.run import Order, agreed_manifest, gate_of
+from pipeline.run import Order, agreed_manifest, connection_of, gate_of
 from pipeline.stopping import ended_by_signals
 from pipeline.survey import Taken, survey
 
@@ -43,11 +42,10 @@ async def _take_in(order: Order, ledger: Ledger) -> Taken:
         nonlocal skipped
         skipped += 1
 
-    async with connected(order.config, order.key, cache=order.cache, clock=order.clock) as client:
-        intake = await take_in(
-            Input(order.config, order.stdin, skip, order.jitter), ledger, client, gate_of(order, ledger)
-        )
-    return Taken(intake.duplicates, skipped)
+    async with connection_of(order) as connection:
+        given = Input(order.config, order.stdin, skip, order.jitter, connection.index)
+        intake = await take_in(given, ledger, connection.client, gate_of(order, ledger))
+        return Taken(intake.duplicates, skipped, intake.absent, connection.index_warning)
 
 
 def _copy_ledger(folder: Path, copy: Path) -> None:

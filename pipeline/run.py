@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack, ExitStack, closing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -25,7 +25,7 @@ from pipeline.bulk import IndexWorker
 from pipeline.chunks import Chunk, Counts, VideoState
 from pipeline.client import Client
 from pipeline.config import ApiKey, Config, job_of, page_limit_of
-from pipeline.connection import connected
+from pipeline.connection import Connection, connected
 from pipeline.errors import Drained, QuotaReached, StopRun, StorageError, UsageError
 from pipeline.intake import Input, packer_of, take_in
 from pipeline.ledger import INPUT_FINGERPRINT, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
@@ -35,6 +35,7 @@ from pipeline.manifest import Manifest, continued, new_manifest, read_manifest, 
 from pipeline.pacing import Gate, Pace
 from pipeline.packing import prompt_groups
 from pipeline.plan import in_words, plan_of
+from pipeline.platform.access import EmbedderAccess
 from pipeline.posting import Experience, Question, Requests
 from pipeline.progress import Console, Progress
 from pipeline.rate import STEADY, Timer
@@ -61,7 +62,8 @@ class Order:
     """What to run, and with what. Without ``read_input`` only what is already in the ledger goes on.
 
     ``cache`` is the folder for the quickstart index and the locks of accounts; ``clock`` gives seconds since the
-    epoch, ``timer`` says how to wait for POSTs, ``jitter`` gives numbers from 0 to 1 that spread resends.
+    epoch, ``timer`` says how to wait for POSTs, ``jitter`` gives numbers from 0 to 1 that spread resends, ``embedder``
+    says how the embedded platform has prompts embedded where its index needs a server for that.
     """
 
     config: Config
@@ -76,6 +78,7 @@ class Order:
     clock: Callable[[], float] = time.time
     timer: Timer = STEADY
     jitter: Callable[[], float] = random.random
+    embedder: EmbedderAccess = EmbedderAccess()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +111,11 @@ async def run(order: Order) -> Outcome:
         write_manifest(folder, manifest)
         log = opened.enter_context(Log(folder / rundir.LOG, level=order.log_level, clock=clock))
         log.event("run_began", run_id=manifest.run_id, version=pipeline.__version__)
-        client = await opened.enter_async_context(connected(order.config, order.key, cache=order.cache, clock=clock))
+        connection = await opened.enter_async_context(connection_of(order))
         gate = gate_of(order, ledger)
-        taken = await _take_in(order, ledger, client, gate, log) if order.read_input else Taken()
+        taken = Taken(index_warning=connection.index_warning)
+        if order.read_input:
+            taken = await _take_in(order, ledger, connection, gate, log)
         beginning.close()
         files = opened.enter_context(rundir.RowFiles(folder, ledger.file_lengths()))
         with ledger.atomic():
@@ -122,7 +127,7 @@ async def run(order: Order) -> Outcome:
         plan = plan_of(survey(ledger, folder, order.config, taken), order.config, now=clock())
         for line in in_words(plan):
             order.console.say(line)
-        flow = _Flow(order, manifest, ledger, files, client, gate, log)
+        flow = _Flow(order, manifest, ledger, files, connection.client, gate, log)
         stopped = await flow.run(plan.posts)
         outcome = _finished(folder, manifest, ledger, stopped)
         log.event("run_ended", exit_code=outcome.exit_code, reason=str(stopped) if stopped else None)
@@ -299,7 +304,12 @@ def _refuse_foreign_rows(folder: Path) -> None:
             raise StorageError(f"{path}: holds rows that no ledger here knows of; use another --out")
 
 
-async def _take_in(order: Order, ledger: Ledger, client: Client, gate: Gate, log: Log) -> Taken:
+def connection_of(order: Order) -> AbstractAsyncContextManager[Connection]:
+    """The connection that an order asks for, to be opened."""
+    return connected(order.config, order.key, cache=order.cache, clock=order.clock, embedder=order.embedder)
+
+
+async def _take_in(order: Order, ledger: Ledger, connection: Connection, gate: Gate, log: Log) -> Taken:
     skipped = 0
 
     def skip(problem: str) -> None:
@@ -307,7 +317,8 @@ async def _take_in(order: Order, ledger: Ledger, client: Client, gate: Gate, log
         skipped += 1
         log.event("line_skipped", "warning", problem=problem)
 
-    intake = await take_in(Input(order.config, order.stdin, skip, order.jitter), ledger, client, gate)
+    given = Input(order.config, order.stdin, skip, order.jitter, connection.index)
+    intake = await take_in(given, ledger, connection.client, gate)
     log.event("input_read", ids=intake.read, duplicates=intake.duplicates, added=intake.added, gone=intake.gone)
     order.console.say(
         f"input: {intake.read:,} ids, {intake.added:,} new"
@@ -317,7 +328,7 @@ async def _take_in(order: Order, ledger: Ledger, client: Client, gate: Gate, log
     if not intake.is_steady:
         log.event("listing_unsteady", "warning")
         order.console.say(CHANGING)
-    return Taken(intake.duplicates, skipped)
+    return Taken(intake.duplicates, skipped, intake.absent, connection.index_warning)
 
 
 def _question(config: Config, run_id: str) -> Question:

@@ -30,10 +30,15 @@ _CHUNKS_READ_AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What reading the input has left out: ids named again, and bad lines."""
+    """What reading the input has left out (ids named again, bad lines), and what is known of the index beforehand.
+
+    ``absent_ids`` are not in the local platform's index; ``index_warning`` is what else is to be said of it.
+    """
 
     duplicates: int = 0
     skipped_lines: int = 0
+    absent_ids: int = 0
+    index_warning: str | None = None
 
 
 def survey(ledger: Ledger, folder: Path, config: Config, taken: Taken) -> Survey:
@@ -53,6 +58,8 @@ def survey(ledger: Ledger, folder: Path, config: Config, taken: Taken) -> Survey
         ),
         duplicates=taken.duplicates,
         skipped_lines=taken.skipped_lines,
+        absent_ids=taken.absent_ids,
+        index_warning=taken.index_warning,
         posts_spent=ledger.posts_spent(),
         window=ledger.window(),
         written=_written(ledger, folder, counts),

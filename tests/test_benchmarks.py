@@ -11,6 +11,9 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 LINES = {
+    "accuracy.py": r"180 clips, 36 of them of no class; 12 classes|\| clips \|.*|[|-]+"
+    r"|\| [a-z ]+ \| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\), \d+ clips( \| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)){2} \|"
+    r"|score \d\d or more: [\d.]+% of right pairs, [\d.]+% of wrong ones",
     "floor.py": r"500 videos, \d+ a chunk: CPU [\d.]+ s, bare loop [\d.]+ s, ratio [\d.]+ \([\d.]+ to [\d.]+\)",
     "pacing.py": r"\| 500 \| 2 ms \| .+ \| 250 \| \d+ \| \d+ \| [\d.]+% \|",
     "packing.py": r"\| .+ \| \d+ \| \d+ \| 1\.\d{4} \| [\d.]+ s \|"

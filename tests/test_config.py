@@ -23,6 +23,7 @@ from pipeline.config import (
     ApiSection,
     Config,
     api_key,
+    embedder_access,
     freeze,
     job_of,
     load,
@@ -31,9 +32,10 @@ from pipeline.config import (
     thaw,
     warnings_of,
 )
-from pipeline.config_keys import KEYS, TARIFFS, ClassSection
+from pipeline.config_keys import KEYS, TARIFFS, ClassSection, EmbedderSection
 from pipeline.errors import ConfigError
 from pipeline.models import Job, JobClass, Threshold
+from pipeline.platform.access import EmbedderAccess
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "configuration.md"
 TEXT = "a text that is not blank and has no control characters"
@@ -823,6 +825,38 @@ def key_problem(api: ApiSection, environment: Mapping[str, str]) -> str:
     return line.replace(f"{Path.cwd()}/", "")
 
 
+@pytest.mark.parametrize(
+    ("section", "environment", "access"),
+    [
+        (EmbedderSection(), {}, EmbedderAccess()),
+        (EmbedderSection(), {"TL_API_KEY": " three "}, EmbedderAccess(vendor_key="three")),
+        (EmbedderSection(), {"TWELVELABS_API_KEY": "not a key"}, EmbedderAccess()),
+        (EmbedderSection(url="https://e", model="m"), {"MINE": "mine"}, EmbedderAccess("https://e", "m")),
+        (
+            EmbedderSection(key_env="MINE"),
+            {"MINE": "mine", "TL_API_KEY": "three"},
+            EmbedderAccess(key="mine", vendor_key="three"),
+        ),
+    ],
+)
+def test_an_embedder_gets_a_key_of_its_own_and_the_vendors_only_beside_it(
+    section: EmbedderSection, environment: dict[str, str], access: EmbedderAccess
+) -> None:
+    assert embedder_access(section, environment) == access
+
+
+def test_an_embedders_key_may_stand_in_a_private_file(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("filed\n")
+    path.chmod(0o600)
+    assert embedder_access(EmbedderSection(key_file=str(path)), {}).key == "filed"
+
+
+def test_an_embedders_key_that_is_named_has_to_be_there() -> None:
+    with pytest.raises(ConfigError, match=r"^embedder\.key_env: MINE is not set in the environment$"):
+        embedder_access(EmbedderSection(key_env="MINE"), {"TL_API_KEY": "three"})
+
+
 def test_no_key_says_where_one_is_looked_for() -> None:
     assert key_problem(VENDOR, {}) == (
         "no API key: set TWELVELABS_API_KEY or TWELVE_LABS_API_KEY or TL_API_KEY in the environment, or api.key_file"
@@ -944,7 +978,7 @@ def test_the_reference_tells_the_range_and_the_default(key: str) -> None:
     field = declared()[key]
     allowed, default, meaning = documented()[key]
     words = config_keys._expected(inspect.type_info(field.type))
-    if "path" not in allowed and key not in ("job.classes", "api.url"):
+    if "path" not in allowed and key not in ("job.classes", "api.url", "embedder.url"):
         assert allowed == words
     if not field.required and field.default not in (None, ()):
         assert f"`{config_keys.shown(field.default)}`" in default

@@ -55,9 +55,9 @@ async def index_of(pages: Sequence[dict[str, float]], *faults: int) -> AsyncIter
 async def read(desk: Desk, ledger: Ledger, *, stdin: bytes = b"", skipped: list[str] | None = None) -> Intake:
     config = load(desk.config, flags={}, environment={}).config
     given = Input(config, io.BytesIO(stdin), (skipped if skipped is not None else []).append, lambda: 0.0)
-    async with connected(config, ApiKey(KEY), cache=desk.folder, clock=lambda: 0.0) as client:
+    async with connected(config, ApiKey(KEY), cache=desk.folder, clock=lambda: 0.0) as connection:
         gate = Gate(Pace(), window=None, posts_spent=0, clock=lambda: 0.0, timer=MovedClock().timer)
-        return await take_in(given, ledger, client, gate)
+        return await take_in(given, ledger, connection.client, gate)
 
 
 def chunks(ledger: Ledger) -> list[list[Video]]:

@@ -1,4 +1,4 @@
-"""What one classify POST comes to: the index's vectors, the embedder's prompts and the scoring, put together.
+"""What one classify POST comes to: the index's vectors, those of the prompts and the scoring, put together.
 
 No HTTP here, and nothing that awaits: it runs in a worker thread. An index is answered in slices no longer than what
 one POST may name, so asking for all of it takes no more memory than asking for ten hours of it, but for the encoded
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from pipeline.errors import PipelineError
 from pipeline.models import MAX_SECONDS
-from pipeline.platform.embed import Embedder
 from pipeline.platform.scoring import classify
 from pipeline.platform.store import Store
 from pipeline.platform.videos import Vectors
@@ -35,16 +34,20 @@ class Answers:
     score_source: str
 
 
-def answer(store: Store, embedder: Embedder | None, request: ClassifyRequest) -> Answers:
-    """Answer a request whole. Without an embedder (an index that has no vectors) nothing matches.
+def refuse_unanswerable(store: Store, request: ClassifyRequest) -> None:
+    """Raise what ``answer`` raises, before anybody is asked for the vectors of prompts."""
+    _asked_videos(store, request)
+
+
+def answer(store: Store, prompts: Mapping[str, Vectors] | None, request: ClassifyRequest) -> Answers:
+    """Answer a request whole, with the vectors of its prompts. Without them (an index has none itself) nothing matches.
 
     Raises ``ResourceMissing``, and ``RequestInvalid`` where the videos are longer together than the contract allows.
     """
     durations = _asked_videos(store, request)
     score_source = store.score_source()
-    if embedder is None:
+    if prompts is None:
         return Answers((), score_source)
-    prompts = _prompt_vectors(store, embedder, request)
     calibration = store.calibration()
     options = {option for one in request.classes for option in one.options or request.options}
     ranked: list[tuple[float, str, bytes]] = []
@@ -72,17 +75,6 @@ def _asked_videos(store: Store, request: ClassifyRequest) -> dict[str, float]:
             "parameter_invalid", f"The total duration(seconds) {math.ceil(total)} of videos exceeds the limit."
         )
     return durations
-
-
-def _prompt_vectors(store: Store, embedder: Embedder, request: ClassifyRequest) -> Mapping[str, Vectors]:
-    texts = list(dict.fromkeys(prompt for one in request.classes for prompt in one.prompts))
-    vectors = store.cached_prompts(embedder.space, texts)
-    unknown = [text for text in texts if text not in vectors]
-    if unknown:
-        embedded = dict(zip(unknown, embedder.embed(unknown), strict=True))
-        store.cache_prompts(embedder.space, embedded)
-        vectors |= embedded
-    return vectors
 
 
 def _slices(durations: Mapping[str, float]) -> Iterator[list[str]]:

@@ -39,6 +39,10 @@ class Embedder(Protocol):
     def space(self) -> str:
         """The model and version, in letters, digits, ``.``, ``_`` and ``-``."""
 
+    @property
+    def cache_name(self) -> str:
+        """What vectors of prompts are cached under; two that may differ have different names."""
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One L2-normalised float32 row a text; zeros for a text that says nothing. Called from any thread."""
 
@@ -46,15 +50,6 @@ class Embedder(Protocol):
 def embed_track(embedder: Embedder, option: str, clips: Sequence[tuple[float, float, str]]) -> Track:
     """A track of (start, end, text) clips, in seconds, with the vectors of their texts."""
     return Track.of(option, clips, embedder.embed([text for _, _, text in clips]))
-
-
-def embedder_for(space: str) -> Embedder:
-    """The embedder whose vectors may be compared with those of ``space``. Raises ``UsageError`` where there is none."""
-    if space != DEFAULT_SPACE:
-        raise UsageError(
-            f"no embedder for the space {space!r}: prompts cannot be compared with the vectors of this index"
-        )
-    return WordEmbedder()
 
 
 class WordEmbedder:
@@ -70,6 +65,11 @@ class WordEmbedder:
 
     @property
     def space(self) -> str:
+        """``DEFAULT_SPACE``."""
+        return DEFAULT_SPACE
+
+    @property
+    def cache_name(self) -> str:
         """``DEFAULT_SPACE``."""
         return DEFAULT_SPACE
 

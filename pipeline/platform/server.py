@@ -3,7 +3,7 @@
 A request passes guard, tariff and error layer, in this order, before its route: a stranger costs nothing of the tariff,
 and what the tariff says stands on every answer of a limited endpoint, refusals included. A fault plan, where there is
 one, comes between guard and tariff. Routes only translate; reading and scoring run in worker threads, few of them,
-because each holds the vectors of ten hours.
+because each holds the vectors of ten hours. Prompts that another server embeds are awaited outside of these threads.
 
 Whatever a request holds, its answer is JSON of the contract; a status of 500 is a bug of ours, and is logged.
 """
@@ -29,14 +29,19 @@ from aiohttp.typedefs import Handler, Middleware
 
 from pipeline.errors import UsageError
 from pipeline.models import MAX_PAGE_LIMIT
-from pipeline.platform.answers import Answers, ResourceMissing, answer
-from pipeline.platform.embed import Embedder, embedder_for
+from pipeline.platform.access import EmbedderAccess
+from pipeline.platform.answers import ResourceMissing, answer, refuse_unanswerable
+from pipeline.platform.calibration import uncalibrated_warning
+from pipeline.platform.embedders import embedder_for
 from pipeline.platform.fault_layer import FaultLayer, PageAnswer
 from pipeline.platform.faults import Fault
 from pipeline.platform.guard import is_foreign, is_loopback, key_passes
 from pipeline.platform.limits import TARIFFS, Call, Limits
+from pipeline.platform.prompts import AnyEmbedder, prompt_vectors
+from pipeline.platform.remote_embed import EmbedderFailed, RemoteEmbedder
 from pipeline.platform.store import SORT_COLUMNS, SortKey, Store
 from pipeline.platform.tokens import Walks
+from pipeline.platform.videos import Vectors
 from pipeline.wire import (
     DEFAULT_PAGE_LIMIT,
     ClassifyRequest,
@@ -74,6 +79,7 @@ class Settings:
 
     ``tariff`` is a name in ``TARIFFS``. Without a ``key`` any non-empty one passes, on loopback only. Answers come
     ``latency_seconds`` late. ``faults`` is a plan of what goes wrong, the first rule that fits a request first.
+    ``embedder`` says how prompts are embedded where the index needs a server for that.
     """
 
     tariff: str = "none"
@@ -81,6 +87,7 @@ class Settings:
     key: str | None = field(default=None, repr=False)
     latency_seconds: float = 0
     faults: tuple[Fault, ...] = ()
+    embedder: EmbedderAccess = EmbedderAccess()
 
 
 @asynccontextmanager
@@ -91,7 +98,7 @@ async def serving(
     port: int = 0,
     *,
     clock: Callable[[], float] = time.time,
-    embedder: Embedder | None = None,
+    embedder: AnyEmbedder | None = None,
 ) -> AsyncIterator[str]:
     """Serve an index until the block ends; yields the base URL, with its version path. Port 0 takes a free one.
 
@@ -124,12 +131,15 @@ async def serving(
 
 
 async def serve_until_stopped(
-    index: Path, settings: Settings, host: str, port: int, announce: Callable[[str], None]
+    index: Path, settings: Settings, host: str, port: int, announce: Callable[[str, str | None], None]
 ) -> None:
-    """Serve an index file until SIGINT or SIGTERM; ``announce`` gets the base URL. Raises as ``serving`` does."""
+    """Serve an index file until SIGINT or SIGTERM; ``announce`` gets the base URL, and what is to be said of the index.
+
+    Raises as ``serving`` does.
+    """
     with Store.open(index) as store, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with serving(store, settings, host, port) as url:
-            announce(url)
+            announce(url, uncalibrated_warning(store.space, store.calibration()))
             async for _ in signals:
                 return
 
@@ -139,7 +149,7 @@ def create_app(
     settings: Settings,
     clock: Callable[[], float] = time.time,
     *,
-    embedder: Embedder | None = None,
+    embedder: AnyEmbedder | None = None,
     host: str = "127.0.0.1",
 ) -> web.Application:
     """The platform as an aiohttp application, for a server bound to ``host`` that does not decompress bodies itself.
@@ -149,7 +159,7 @@ def create_app(
     if settings.tariff not in TARIFFS:
         raise UsageError(f"there is no tariff {settings.tariff!r}: it is one of {', '.join(TARIFFS)}")
     walks = Walks(settings.page_ttl_seconds, clock, keep_short=bool(settings.faults))
-    platform = _Platform(store, walks, embedder)
+    platform = _Platform(store, walks, embedder, settings.embedder)
     calls: dict[Handler, Call] = {platform.classify: "post", platform.classify_index: "post", platform.page: "page"}
     layers = [
         _guard(settings, host),
@@ -212,8 +222,8 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)
     except RequestInvalid as invalid:
         return _refusal(400, invalid.code, str(invalid))
-    except ResourceMissing as missing:
-        return _refusal(404, "resource_not_exist", str(missing))
+    except (ResourceMissing, EmbedderFailed, UsageError) as missing:
+        return _without_answer(missing)
     except web.HTTPException as refused:
         response = _refusal(refused.status, _CODES.get(refused.status, "parameter_invalid"), f"{refused.reason}.")
         if "Allow" in refused.headers:
@@ -224,6 +234,19 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except Exception:  # noqa: BLE001 - one request's bug is not the server's end
         _log.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return _refusal(500, "internal_server_error", "The platform failed; its log says why.")
+
+
+def _without_answer(missing: ResourceMissing | EmbedderFailed | UsageError) -> web.Response:
+    """That videos, or the vectors of prompts, are not there; or that the index was filled with what nobody can ask."""
+    if isinstance(missing, ResourceMissing):
+        return _refusal(404, "resource_not_exist", str(missing))
+    if not isinstance(missing, EmbedderFailed):
+        return _refusal(502, "embedder_failed", str(missing))
+    code = "parameter_invalid" if missing.http_status == 400 else "embedder_failed"
+    response = _refusal(missing.http_status, code, str(missing))
+    if missing.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(missing.retry_after_seconds)
+    return response
 
 
 def _is_our_fault(record: logging.LogRecord) -> bool:
@@ -246,20 +269,21 @@ def _json(body: bytes, *, status: int = 200) -> web.Response:
 
 
 class _Platform:
-    def __init__(self, store: Store, walks: Walks, embedder: Embedder | None) -> None:
+    def __init__(self, store: Store, walks: Walks, embedder: AnyEmbedder | None, access: EmbedderAccess) -> None:
         self._store = store
         self._walks = walks
         self._embedder = embedder
+        self._access = access
         self._workers = anyio.CapacityLimiter(_WORKERS)
         self._ready()
 
-    def _ready(self) -> Embedder | None:
+    def _ready(self) -> AnyEmbedder | None:
         """The embedder of the index, which has none while it is empty."""
-        space = self._store.space
+        space, dimensions = self._store.space, self._store.dimensions
         if space is None:
             return None
         if self._embedder is None:
-            self._embedder = embedder_for(space)
+            self._embedder = embedder_for(space, dimensions, self._access)
         if self._embedder.space != space:
             raise UsageError(f"the index holds vectors of {space!r}, which {self._embedder.space!r} cannot ask")
         return self._embedder
@@ -274,13 +298,21 @@ class _Platform:
         return await self._first_page(decode_classify(await _body(request), of_index=True))
 
     async def _first_page(self, asked: ClassifyRequest) -> web.Response:
-        def work() -> Answers:
-            return answer(self._store, self._ready(), asked)
-
-        answers = await self._in_thread(work)
+        prompts = await self._prompts(asked)
+        answers = await self._in_thread(lambda: answer(self._store, prompts, asked))
         return PageAnswer(
             self._walks.open(answers.entries, page_limit=asked.page_limit, score_source=answers.score_source)
         )
+
+    async def _prompts(self, asked: ClassifyRequest) -> Mapping[str, Vectors] | None:
+        """The vectors of a request's prompts; None while the index is empty. Nobody is asked for those of a bad one."""
+        embedder = await self._in_thread(self._ready)
+        if embedder is None:
+            return None
+        if isinstance(embedder, RemoteEmbedder):
+            await self._in_thread(lambda: refuse_unanswerable(self._store, asked))
+        texts = [prompt for one in asked.classes for prompt in one.prompts]
+        return await prompt_vectors(self._store, embedder, texts, self._workers)
 
     async def videos_asked(self, request: web.Request) -> Collection[str]:
         """What a classify POST is about: the videos that it names, or all of the index; none where it is refused."""

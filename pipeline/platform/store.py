@@ -152,6 +152,13 @@ class Store:
             ((space,),) = database.execute("SELECT space FROM index_facts")
         return space if space is None else str(space)
 
+    @property
+    def dimensions(self) -> int:
+        """How many numbers a vector has; 0 while the index is empty."""
+        with self._guarded() as database:
+            ((dimensions,),) = database.execute("SELECT dimensions FROM index_facts")
+        return dimensions or 0
+
     def calibration(self) -> dict[str, Calibration]:
         """The calibration of each option that the index has."""
         with self._guarded() as database:

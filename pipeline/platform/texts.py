@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from pipeline.errors import InputError
+from pipeline.platform.calibration import uncalibrated_options
 from pipeline.platform.embed import Embedder, WordEmbedder, embed_track
 from pipeline.platform.store import Store
 from pipeline.platform.videos import IndexedVideo
@@ -104,4 +105,5 @@ def index_info(file: Path) -> dict[str, object]:
             "options": list(facts.options),
             "space": store.space,
             "score_source": store.score_source(),
+            "uncalibrated": uncalibrated_options(store.space, store.calibration()),
         }

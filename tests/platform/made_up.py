@@ -59,6 +59,10 @@ class AxisEmbedder:
     space: str = SPACE
     asked: list[str] = field(default_factory=list)
 
+    @property
+    def cache_name(self) -> str:
+        return self.space
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         self.asked += texts
         nowhere = np.zeros(len(PROMPTS) + 1, dtype=np.float32)

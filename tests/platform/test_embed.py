@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.platform import embed
-from pipeline.platform.embed import DEFAULT_SPACE, WordEmbedder, embed_track, embedder_for
+from pipeline.platform.embed import WordEmbedder, embed_track
 
 needs_model = pytest.mark.skipif(importlib.util.find_spec("wordllama") is None, reason="wordllama is not installed")
 
@@ -69,16 +69,6 @@ def test_embedding_leaves_logging_alone_and_stays_quiet_when_the_process_forks()
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert (ended.stdout, ended.stderr) == ("", "")
     assert logging.getLogger().level == logging.WARNING
-
-
-def test_only_the_default_space_has_an_embedder() -> None:
-    with pytest.raises(UsageError, match=r"no embedder for the space 'marengo-2\.7'"):
-        embedder_for("marengo-2.7")
-
-
-@needs_model
-def test_the_default_space_has_its_embedder() -> None:
-    assert embedder_for(DEFAULT_SPACE).space == DEFAULT_SPACE
 
 
 def test_a_missing_package_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
