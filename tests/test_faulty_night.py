@@ -57,6 +57,8 @@ WAYS = (
 )
 SPOILT = {"unusable_answer", "answer_too_large"}
 """Why videos may fail: they were answered, and paid for, in a form that cannot be used."""
+REFUSED = {"odd", "resource_not_exist", "planned_fault"}
+"""Or a search had come to one video alone when chance refused that one, too: which it meets depends on who is first."""
 
 
 def plan_of(folder: Path, seed: int) -> tuple[Fault, ...]:
@@ -114,14 +116,15 @@ async def night(
 async def test_faults_of_all_kinds_lose_nothing_and_cost_little(
     seed: int, tmp_path: Path, store: Store, quiet: Desk
 ) -> None:
-    """What fails is only what an answer has spoilt; asked for again on a quiet night, it is answered too."""
+    """What fails is what an answer has spoilt, or a refusal of a lone video; on a quiet night it is answered too."""
     plan = plan_of(tmp_path, seed)
     assert kinds_met(plan) == set(FAULTS.values())
     desk = Desk(tmp_path)
     outcome = await night(desk, store, plan)
     failed = desk.failures()
     assert (outcome.exit_code, outcome.stopped) == (3 if failed else 0, None)
-    assert set(failed.values()) <= SPOILT
+    assert set(failed.values()) <= SPOILT | REFUSED
+    assert sum(code in REFUSED for code in failed.values()) <= 5
     assert len(failed) <= SHARE * len(IDS)
     assert verify(desk.out).differences == []
     undisturbed = quiet.content()

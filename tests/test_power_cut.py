@@ -101,16 +101,17 @@ def test_rows_that_become_durable_after_the_ledger_says_so_are_noticed(recording
 
 
 def test_a_post_that_leaves_before_its_intent_is_durable_is_noticed(recording: Recording) -> None:
-    """The first POST is alone, so the last sync of the ledger before it is that of its intent."""
-    first, *others = recording.posts
-    operations = recording.operations[: first.at]
-    intent = max(at for at, one in enumerate(operations) if isinstance(one, Synced) and one.path == WAL)
-    early = replace(recording, posts=[replace(first, at=intent - 1), *others])
-    (nothing_lasted, *_) = aftermaths(early, [intent], random.Random(20260102), outcomes=0)
-    assert nothing_lasted.problems == [
-        "the ledger has 0 POSTs, but 1 have left",
-        "the ledger does not know of a POST of chunk 1, group 0",
-    ]
+    """Just before each sync of the ledger up to that of the intent; behind it, all is well."""
+    first = recording.posts[0]
+    before = recording.operations[: first.at]
+    noticed = []
+    for sync in (at for at, one in enumerate(before) if isinstance(one, Synced) and one.path == WAL):
+        early = replace(recording, posts=[replace(first, at=sync - 1)])
+        (nothing_lasted, *_) = aftermaths(early, [sync], random.Random(20260102), outcomes=0)
+        noticed.append("the ledger has 0 POSTs, but 1 have left" in nothing_lasted.problems)
+    (in_truth, *_) = aftermaths(recording, [first.at + 1], random.Random(20260102), outcomes=0)
+    assert (noticed[0], in_truth.problems) == (True, [])
+    assert noticed == sorted(noticed, reverse=True)
 
 
 def is_noticed(text: str, careless: Recording) -> bool:
