@@ -15,6 +15,7 @@ LINES = {
     r"|\| [a-z ]+ \| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\), \d+ clips( \| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)){2} \|"
     r"|score \d\d or more: [\d.]+% of right pairs, [\d.]+% of wrong ones",
     "floor.py": r"500 videos, \d+ a chunk: CPU [\d.]+ s, bare loop [\d.]+ s, ratio [\d.]+ \([\d.]+ to [\d.]+\)",
+    "million.py": r"\| `\w+`[ \w]* \| 20,000 \| [\d.]+ s \| \d+ MB \|",
     "pacing.py": r"\| 500 \| 2 ms \| .+ \| 250 \| \d+ \| \d+ \| [\d.]+% \|",
     "packing.py": r"\| .+ \| \d+ \| \d+ \| 1\.\d{4} \| [\d.]+ s \|"
     r"|\| [\d,]+ \| [\w .%]+ \| \d+ \| \d+ \| \d+ \| 1\.\d{4} \|",

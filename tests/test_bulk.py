@@ -583,7 +583,8 @@ class Kills:
         assert await process.wait() == -signal.SIGKILL
 
 
-async def killed_five_times(desk: Desk, count: int, classes: Sequence[JsonObject], dice: random.Random) -> None:
+async def killed_five_times(desk: Desk, count: int, classes: Sequence[JsonObject], dice: random.Random) -> int:
+    """The POSTs that a run over so many videos took, whose rows are just the right ones."""
     videos = {f"video{number:05}": 600.5 for number in range(count)}
     pages = -(-count * 7 // 9 // 50)
     groups = len(classes) if classes is THREE_GROUPS else 1
@@ -600,6 +601,7 @@ async def killed_five_times(desk: Desk, count: int, classes: Sequence[JsonObject
         desk.check(server, videos, classes, answers_lost=True)
     assert groups <= len(server.posts) <= groups + 5
     assert no_video_is_named(server)
+    return len(server.posts)
 
 
 @each_number_of_groups
@@ -612,4 +614,5 @@ if __name__ == "__main__":
         for place, some in enumerate((CLASSES, THREE_GROUPS)):
             folder = Path(chosen) / str(place)
             folder.mkdir()
-            anyio.run(killed_five_times, Desk(folder), int(sys.argv[1]), some, random.Random(5))
+            posts = anyio.run(killed_five_times, Desk(folder), int(sys.argv[1]), some, random.Random(5))
+            sys.stdout.write(f"{3 if place else 1} prompt group(s), killed five times: each row once, {posts} POSTs\n")
