@@ -116,8 +116,7 @@ async def measured(case: Case, url: str) -> str:
 def cases(rates: list[int], jitters: list[float], *, quick: bool) -> Iterator[Case]:
     for jitter in jitters:
         for rate in rates:
-            seconds = 4 if jitter < 0.01 else 40  # more jitter takes longer to learn
-            requests = rate // 2 if quick else 100 if rate == 1 else max(1_000, seconds * rate)
+            requests = rate // 2 if quick else 100 if rate == 1 else max(1_000, 40 * rate)
             yield Case(rate, jitter, requests, by_gate=True)
             yield Case(rate, jitter, requests, by_gate=False)
 

@@ -1,37 +1,83 @@
 """What one classify POST comes to: the index's vectors, those of the prompts and the scoring, put together.
 
-No HTTP here, and nothing that awaits: it runs in a worker thread. An index is answered in slices no longer than what
-one POST may name, so asking for all of it takes no more memory than asking for ten hours of it, but for the encoded
-answers. Answers come best first, so that the first page is the one worth reading.
+No HTTP here, and nothing that awaits: it runs in a worker thread. An index is scored in slices no longer than what one
+POST may name, and of each video that matches only its id and a checksum are kept: asking for all of an index takes
+hardly more memory than asking for ten hours of it. Answers come best first, so that the first page is the one worth
+reading.
+
+A further page is scored again when it is asked for, with the prompts and the calibration of its walk, and comes out the
+same, for a score depends on nothing else. If it does not, because a video of the page was changed or removed since, the
+page is refused as expired: pages of one walk never tell of two states of the index. Changes of other videos, and new
+ones, do no harm.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
 from pipeline.models import MAX_SECONDS
-from pipeline.platform.scoring import classify
+from pipeline.platform.scored import Scored
+from pipeline.platform.scoring import score
 from pipeline.platform.store import Store
-from pipeline.platform.videos import Vectors
+from pipeline.platform.videos import Calibration, Vectors
 from pipeline.wire import ClassifyRequest, RequestInvalid, encode_answer
 
 _SLICE_VIDEOS = 1000
 _NAMED_IDS = 3
+# Of a string or an array, and its place in a tuple or a dictionary.
+_OVERHEAD_BYTES = 120
 
 
 class ResourceMissing(PipelineError):
     """The request names an index or videos that are not there: HTTP 404, ``resource_not_exist``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """Every matching video, encoded, best first; and whose scale the scores are on."""
+    """The videos that match a request, best first, and what it takes to answer for them.
 
-    entries: tuple[bytes, ...]
+    ``score_source`` says whose scale the scores are on. ``seals`` has the checksum of each video's answer. ``opening``
+    is the first answer, encoded; empty where there is none.
+    """
+
+    request: ClassifyRequest
+    space: str | None
     score_source: str
+    prompt_vectors: Mapping[str, Vectors]
+    calibration: Mapping[str, Calibration]
+    video_ids: tuple[str, ...] = ()
+    seals: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    opening: tuple[bytes, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.video_ids)
+
+    @property
+    def size_bytes(self) -> int:
+        """What it holds in memory, nearly."""
+        texts = sum(map(len, self.video_ids)) + sum(map(len, self.opening)) + sum(map(len, self.prompt_vectors))
+        vectors = sum(vector.nbytes for vector in self.prompt_vectors.values())
+        return texts + vectors + self.seals.nbytes + _OVERHEAD_BYTES * (len(self) + len(self.prompt_vectors))
+
+    def scored(self, store: Store, video_ids: Sequence[str]) -> Scored:
+        """These videos as the index has them now; those that it has no more are left out."""
+        asked = {option for one in self.request.classes for option in one.options or self.request.options}
+        videos = store.load(video_ids, asked & self.calibration.keys())
+        return score(videos, self.request, self.prompt_vectors, self.calibration)
+
+
+class Opened(NamedTuple):
+    """What a request found, and the answers of its first page, encoded."""
+
+    answers: Answers
+    first_page: tuple[bytes, ...]
 
 
 def refuse_unanswerable(store: Store, request: ClassifyRequest) -> None:
@@ -39,23 +85,69 @@ def refuse_unanswerable(store: Store, request: ClassifyRequest) -> None:
     _asked_videos(store, request)
 
 
-def answer(store: Store, prompts: Mapping[str, Vectors] | None, request: ClassifyRequest) -> Answers:
-    """Answer a request whole, with the vectors of its prompts. Without them (an index has none itself) nothing matches.
+def answer(store: Store, prompts: Mapping[str, Vectors] | None, request: ClassifyRequest) -> Opened:
+    """Find what a request asks for, with the vectors of its prompts. Without them (an index has none) nothing matches.
 
     Raises ``ResourceMissing``, and ``RequestInvalid`` where the videos are longer together than the contract allows.
     """
     durations = _asked_videos(store, request)
     score_source = store.score_source()
     if prompts is None:
-        return Answers((), score_source)
-    calibration = store.calibration()
-    options = {option for one in request.classes for option in one.options or request.options}
-    ranked: list[tuple[float, str, bytes]] = []
-    for video_ids in _slices(durations):
-        found = classify(store.load(video_ids, options), request, prompts, calibration)
-        ranked += [(-max(a_class.score for a_class in one.classes), one.video_id, encode_answer(one)) for one in found]
+        return Opened(Answers(request, None, score_source, {}, {}), ())
+    answers = Answers(request, store.space, score_source, prompts, store.calibration())
+    ranked: list[_Ranked] = []
+    first: list[_Ranked] = []
+    entries: dict[str, bytes] = {}
+    for asked in _slices(durations):
+        scored = answers.scored(store, asked)
+        found = _ranked(scored)
+        ranked += found
+        first = sorted(first + found)[: request.page_limit]
+        unwritten = [one.video_id for one in first if one.video_id not in entries]
+        entries |= zip(unwritten, _encoded(scored, unwritten), strict=True)
     ranked.sort()
-    return Answers(tuple(entry for _, _, entry in ranked), score_source)
+    first_page = tuple(entries[one.video_id] for one in first)
+    seals = np.array([one.seal for one in ranked], dtype=np.uint32)
+    video_ids = tuple(one.video_id for one in ranked)
+    return Opened(replace(answers, video_ids=video_ids, seals=seals, opening=first_page[:1]), first_page)
+
+
+class _Ranked(NamedTuple):
+    minus_score: float
+    video_id: str
+    seal: int
+
+
+def _ranked(scored: Scored) -> list[_Ranked]:
+    best, seals = scored.best_scores, scored.seals
+    return [_Ranked(-best[at], scored.videos[at].video_id, seals[at]) for at in scored.matching]
+
+
+def page_entries(store: Store, answers: Answers, first: int, beyond: int) -> tuple[bytes, ...]:
+    """The encoded answers of the videos from place ``first`` to before ``beyond``.
+
+    Raises ``RequestInvalid`` where the index has changed so that they would not be those that were found.
+    """
+    if first == beyond:
+        return ()
+    if store.space != answers.space:
+        raise _changed()
+    video_ids = answers.video_ids[first:beyond]
+    scored = answers.scored(store, video_ids)
+    seal_of = {video.video_id: seal for video, seal in zip(scored.videos, scored.seals, strict=True)}
+    if [seal_of.get(video_id) for video_id in video_ids] != answers.seals[first:beyond].tolist():
+        raise _changed()
+    return _encoded(scored, video_ids)
+
+
+def _encoded(scored: Scored, video_ids: Sequence[str]) -> tuple[bytes, ...]:
+    place_of = {video.video_id: place for place, video in enumerate(scored.videos)}
+    return tuple(map(encode_answer, scored.answers([place_of[video_id] for video_id in video_ids])))
+
+
+def _changed() -> RequestInvalid:
+    why = "videos of this page have changed since the request; post the request again"
+    return RequestInvalid("parameter_invalid", f"The page token is expired or invalid: {why}.")
 
 
 def _asked_videos(store: Store, request: ClassifyRequest) -> dict[str, float]:

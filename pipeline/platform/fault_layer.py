@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import anyio
 from aiohttp import web
@@ -55,7 +56,7 @@ class FaultLayer:
     def __init__(
         self,
         rules: Sequence[Fault],
-        walks: Walks,
+        walks: Walks[Any],
         calls: Mapping[Handler, Call],
         videos_asked: VideosAsked,
         clock: Callable[[], float],

@@ -9,9 +9,8 @@
   gives it, and a moment without any clip counts 0. It does not depend on thresholds.
 
 Scores are whole hundredths and times are whole microseconds from here to the answer, so that sums are exact and an
-answer does not depend on the order of clips, prompts or videos, nor on where a clip was cut. Cosines are summed in
-float64 from the float32 vectors for the same reason: BLAS adds up a small float32 product in another order than a large
-one (measured: 1e-7 apart), and a score would depend on which videos were posted together.
+answer does not depend on the order of clips, prompts or videos, nor on where a clip was cut. ``cosines`` sees to the
+same for the products that scores are made of.
 
 What a class reaches in a clip is one integer, its *standing*: the score and below it the best prompt's place, the first
 in alphabetical order highest. The maximum of standings is the peak, score and prompt in one.
@@ -19,25 +18,16 @@ in alphabetical order highest. The maximum of standings is the peak, score and p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
-from itertools import starmap
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.models import (
-    MAX_PROMPTS,
-    ClassScore,
-    Clip,
-    DetailedScores,
-    JobClass,
-    Threshold,
-    VideoAnswer,
-    normalized_scores,
-)
+from pipeline.models import MAX_PROMPTS, JobClass, Threshold, VideoAnswer
+from pipeline.platform.cosines import cosine_blocks
 from pipeline.platform.exact_match import matching_lines
+from pipeline.platform.scored import Integers, Runs, Scored, Verdicts, quotient
 from pipeline.platform.videos import OPTIONS, Calibration, IndexedVideo, Seconds, Track, Vectors
 from pipeline.wire import ClassifyRequest
 
@@ -46,9 +36,8 @@ BEST_SHARE = 0.5
 
 _BEST_SCORE = 100_00  # in hundredths
 _LONGEST_PAUSE = 500_000  # within a clip, in microseconds
+_CACHED_SCORES = 2**17
 _CONVERSATION = OPTIONS.index("conversation")
-
-Integers: TypeAlias = NDArray[np.int64]
 
 
 def classify(
@@ -61,24 +50,41 @@ def classify(
 ) -> list[VideoAnswer]:
     """The videos that match a class of the request, in the order given, each with the classes that it matches.
 
+    Parameters are those of ``score``.
+    """
+    scored = score(videos, request, prompt_vectors, calibration, best_share=best_share)
+    return scored.answers(scored.matching)
+
+
+def score(
+    videos: Sequence[IndexedVideo],
+    request: ClassifyRequest,
+    prompt_vectors: Mapping[str, Vectors],
+    calibration: Mapping[str, Calibration],
+    *,
+    best_share: float = BEST_SHARE,
+) -> Scored:
+    """What each video reaches in each class of the request.
+
     ``prompt_vectors`` has every prompt of the request (at most 100 different ones), ``calibration`` every option of the
     videos. Thresholds are as the contract bounds them: at least 1, 1 and 0.01. So a class that is returned has a clip,
     and a score that is at most its ``max_score``.
     """
-    prompts = sorted({prompt for one in request.classes for prompt in one.prompts})
-    assert len(prompts) <= MAX_PROMPTS, "a standing has room for no more"
+    prompts = _prompts(request)
+    shape = (len(request.classes), len(videos))
     rows = _lay_out(videos, {option for one in request.classes for option in _options(one, request)})
     if rows is None:
-        return []
-    standings = _standings(rows, request, prompts, _hundredths(rows, prompts, prompt_vectors, calibration))
+        nothing = np.zeros(shape, dtype=np.int64)
+        none = np.zeros(0, dtype=np.int64)
+        return Scored(tuple(videos), request, prompts.texts, Verdicts(nothing, nothing, nothing > 0), Runs(*[none] * 6))
+    standings = _standings(rows, request, prompts, prompt_vectors, calibration)
     least = _thresholds(request.threshold)
-    runs = _runs(rows, standings, least.clip_score, len(videos))
+    runs = _runs(rows, standings, least.clip_score)
     durations = np.array([_microseconds(video.duration_seconds) for video in videos])
-    shape = (len(request.classes), len(videos))
-    ratios = np.minimum(_quotient(100 * _covered(runs, shape), durations), 100)
-    scores = _class_scores(rows, standings // MAX_PROMPTS, durations, best_share)
+    ratios = np.minimum(quotient(100 * _covered(runs, shape), durations), 100)
+    scores = _class_scores(rows, standings, durations, best_share)
     matches = (scores / 100 >= least.video_score) & (ratios / 100 >= least.duration_ratio)
-    return _answers(videos, request, _Verdicts(scores, ratios, matches), _described(runs, shape, prompts))
+    return Scored(tuple(videos), request, prompts.texts, Verdicts(scores, ratios, matches), runs)
 
 
 class _Thresholds(NamedTuple):
@@ -95,17 +101,18 @@ def _thresholds(asked: Threshold) -> _Thresholds:
     )
 
 
+def _parts(lines: int, columns: int) -> Iterator[slice]:
+    """So many lines at a time that what is in work stays in a processor's cache."""
+    each = max(1, _CACHED_SCORES // columns)
+    return (slice(first, first + each) for first in range(0, lines, each))
+
+
 def _options(one: JobClass, request: ClassifyRequest) -> tuple[str, ...]:
     return one.options or request.options
 
 
 def _microseconds(seconds: Seconds | float) -> Integers:
     return np.rint(np.multiply(seconds, 1_000_000)).astype(np.int64)
-
-
-def _quotient(dividend: Integers, divisor: Integers) -> Integers:
-    """The nearest integer, halves up."""
-    return (2 * dividend + divisor) // (2 * divisor)
 
 
 # ------------------------------------------------------------------------------------- what each class reaches where
@@ -139,45 +146,67 @@ def _lay_out(videos: Sequence[IndexedVideo], asked: Set[str]) -> _Rows | None:
     return _Rows(tracks, position, track, video, option, start[position], end[position])
 
 
-def _hundredths(
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prompts:
+    """The different prompts of a request in alphabetical order, and where those of each class are among them."""
+
+    texts: tuple[str, ...]
+    lines: Integers  # of every class's prompts, one class behind the other
+    firsts: Integers  # where in ``lines`` each class begins
+
+    def best_of_each_class(self, hundredths: Integers) -> Integers:
+        """The standing of each class (line), from the score of each prompt (line)."""
+        places = np.arange(len(self.texts), dtype=np.int32)[::-1, np.newaxis]
+        best: Integers = np.maximum.reduceat((hundredths * MAX_PROMPTS + places)[self.lines], self.firsts, axis=0)
+        return best
+
+
+def _prompts(request: ClassifyRequest) -> _Prompts:
+    texts = sorted({prompt for one in request.classes for prompt in one.prompts})
+    assert len(texts) <= MAX_PROMPTS, "a standing has room for no more"
+    line_of = {prompt: line for line, prompt in enumerate(texts)}
+    lines = [line_of[prompt] for one in request.classes for prompt in one.prompts]
+    return _Prompts(tuple(texts), np.array(lines), np.cumsum([0] + [len(one.prompts) for one in request.classes[:-1]]))
+
+
+def _standings(
     rows: _Rows,
-    prompts: Sequence[str],
+    request: ClassifyRequest,
+    prompts: _Prompts,
     prompt_vectors: Mapping[str, Vectors],
     calibration: Mapping[str, Calibration],
 ) -> Integers:
-    """The score of each prompt (line) in each row (column), from one matrix product for the whole request."""
-    sought = np.stack([prompt_vectors[prompt] for prompt in prompts]).astype(np.float64)
-    clips = np.concatenate([track.vectors for track in rows.tracks], dtype=np.float64)
-    curves = [calibration[track.option] for track in rows.tracks]
-    half_steepness = np.array([curve.steepness / 2 for curve in curves])[rows.track]
-    midpoint = np.array([curve.midpoint for curve in curves])[rows.track]
-    above_midpoint = (sought @ clips.T)[:, rows.position] - midpoint
-    # (1 + tanh(x / 2)) / 2 is 1 / (1 + exp(-x)), and cannot overflow.
-    hundredths: Integers = np.rint(_BEST_SCORE / 2 * (1 + np.tanh(half_steepness * above_midpoint))).astype(np.int64)
-    return hundredths
-
-
-def _standings(rows: _Rows, request: ClassifyRequest, prompts: Sequence[str], hundredths: Integers) -> Integers:
     """The standing of each class (line) in each row (column): 0 in rows of an option that the class does not ask."""
-    standings = _best_of_each_class(hundredths, request, prompts)
+    standings = _by_meaning(rows, prompts, prompt_vectors, calibration)
     exact = [(one.conversation_option or request.conversation_option) == "exact_match" for one in request.classes]
-    spoken = rows.option == _CONVERSATION
     if any(exact):
-        by_words = _best_of_each_class(_BEST_SCORE * _word_matches(rows, prompts), request, prompts)
-        standings = np.where(np.outer(exact, spoken), by_words, standings)
-    for line, one in enumerate(request.classes):
-        asked = [OPTIONS.index(option) for option in _options(one, request)]
-        standings[line, ~np.isin(rows.option, asked)] = 0
+        by_words = prompts.best_of_each_class(_BEST_SCORE * _word_matches(rows, prompts.texts))
+        standings = np.where(np.outer(exact, rows.option == _CONVERSATION), by_words, standings)
+    asked = np.array([[option in _options(one, request) for option in OPTIONS] for one in request.classes])
+    standings *= asked[:, rows.option]
     return standings
 
 
-def _best_of_each_class(hundredths: Integers, request: ClassifyRequest, prompts: Sequence[str]) -> Integers:
-    places = np.arange(len(prompts))[::-1, np.newaxis]
-    line_of = {prompt: line for line, prompt in enumerate(prompts)}
-    lines = [line_of[prompt] for one in request.classes for prompt in one.prompts]
-    firsts = np.cumsum([0] + [len(one.prompts) for one in request.classes[:-1]])
-    best: Integers = np.maximum.reduceat((hundredths * MAX_PROMPTS + places)[lines], firsts, axis=0)
-    return best
+def _by_meaning(
+    rows: _Rows,
+    prompts: _Prompts,
+    prompt_vectors: Mapping[str, Vectors],
+    calibration: Mapping[str, Calibration],
+) -> Integers:
+    """Standings by the cosines of prompts and clips."""
+    curves = [calibration[track.option] for track in rows.tracks]
+    half_steepness = np.array([curve.steepness / 2 for curve in curves])[rows.track]
+    midpoint = np.array([curve.midpoint for curve in curves])[rows.track]
+    standings = np.empty((len(prompts.firsts), len(rows.track)), dtype=np.int32)
+    sought = np.stack([prompt_vectors[prompt] for prompt in prompts.texts])
+    at = 0
+    for cosines in cosine_blocks(sought, [track.vectors for track in rows.tracks]):
+        part = slice(at, at := at + cosines.shape[1])
+        # (1 + tanh(x / 2)) / 2 is 1 / (1 + exp(-x)), and cannot overflow.
+        share = np.tanh(half_steepness[part] * (cosines - midpoint[part]))
+        hundredths = np.rint(_BEST_SCORE / 2 * (1 + share)).astype(np.int32)
+        standings[:, part] = prompts.best_of_each_class(hundredths)
+    return standings[:, rows.position]
 
 
 def _word_matches(rows: _Rows, prompts: Sequence[str]) -> Integers:
@@ -188,33 +217,28 @@ def _word_matches(rows: _Rows, prompts: Sequence[str]) -> Integers:
         else np.zeros((len(prompts), len(track.starts)), dtype=np.bool_)
         for track in rows.tracks
     ]
-    return np.concatenate(found, axis=1)[:, rows.position].astype(np.int64)
+    return np.concatenate(found, axis=1)[:, rows.position].astype(np.int32)
 
 
 # -------------------------------------------------------------------------------------------- clips and their length
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Runs:
-    """The clips of the answer, by owner (class x number of videos + video), then best first."""
-
-    owner: Integers
-    start: Integers
-    end: Integers
-    option: Integers
-    standing: Integers
+def _runs(rows: _Rows, standings: Integers, least_score: float) -> Runs:
+    parts = [_runs_of(rows, standings, part, least_score) for part in _parts(*standings.shape)]
+    return Runs(*[np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Runs)])
 
 
-def _runs(rows: _Rows, standings: Integers, min_clip_score: float, videos: int) -> _Runs:
-    line, row = np.nonzero(standings // MAX_PROMPTS / 100 >= min_clip_score)
+def _runs_of(rows: _Rows, standings: Integers, part: slice, least_score: float) -> Runs:
+    line, row = np.nonzero(standings[part] // MAX_PROMPTS / 100 >= least_score)
+    line += part.start
     pause = _pauses(line * len(rows.tracks) + rows.track[row], rows.start[row], rows.end[row])
     heads = np.flatnonzero(pause > _LONGEST_PAUSE)
-    owner = line[heads] * videos + rows.video[row[heads]]
-    start, option = rows.start[row[heads]], rows.option[row[heads]]
+    if not len(heads):
+        return Runs(*[heads] * len(fields(Runs)))
+    first = row[heads]
     end = np.maximum.reduceat(rows.end[row], heads)
     standing = np.maximum.reduceat(standings[line, row], heads)
-    order = np.lexsort((option, start, -(standing // MAX_PROMPTS), owner))
-    return _Runs(owner[order], start[order], end[order], option[order], standing[order])
+    return Runs(line[heads], rows.video[first], rows.start[first], end, rows.option[first], standing)
 
 
 def _pauses(owner: Integers, start: Integers, end: Integers) -> Integers:
@@ -229,10 +253,11 @@ def _pauses(owner: Integers, start: Integers, end: Integers) -> Integers:
     return pauses
 
 
-def _covered(runs: _Runs, shape: tuple[int, int]) -> Integers:
+def _covered(runs: Runs, shape: tuple[int, int]) -> Integers:
     """Microseconds of each video (column) that the clips of each class (line) cover, overlaps counted once."""
-    order = np.lexsort((runs.start, runs.owner))
-    owner, start, end = runs.owner[order], runs.start[order], runs.end[order]
+    owner = runs.line * shape[1] + runs.video
+    order = np.lexsort((runs.start, owner))
+    owner, start, end = owner[order], runs.start[order], runs.end[order]
     unseen = np.maximum(end - start + np.minimum(_pauses(owner, start, end), 0), 0)
     covered = np.zeros(shape[0] * shape[1], dtype=np.int64)
     np.add.at(covered, owner, unseen)
@@ -242,28 +267,42 @@ def _covered(runs: _Runs, shape: tuple[int, int]) -> Integers:
 # ------------------------------------------------------------------------------------------------------ class scores
 
 
-def _class_scores(rows: _Rows, hundredths: Integers, durations: Integers, best_share: float) -> Integers:
+def _class_scores(rows: _Rows, standings: Integers, durations: Integers, best_share: float) -> Integers:
     """Score of each class (line) for each video (column), in hundredths."""
-    cell_video, lengths, envelope = _envelope(rows, hundredths)
-    # Every line is sorted by video first, so that the videos' cells stand in the same columns throughout.
-    order = np.argsort(cell_video * (_BEST_SCORE + 1) + _BEST_SCORE - envelope, axis=1)
-    lengths, envelope = lengths[order], np.take_along_axis(envelope, order, axis=1)
-    heads = np.flatnonzero(np.diff(cell_video, prepend=-1))
-    earlier = np.cumsum(lengths, axis=1) - lengths
-    earlier -= np.repeat(earlier[:, heads], np.diff(heads, append=len(cell_video)), axis=1)
-    best = np.maximum(np.rint(best_share * durations).astype(np.int64), 1)
-    counted = np.clip(best[cell_video] - earlier, 0, lengths)
-    scores = np.zeros((len(hundredths), len(durations)), dtype=np.int64)
-    sums = np.add.reduceat(counted * envelope, heads, axis=1)
-    scores[:, cell_video[heads]] = _quotient(sums, best[cell_video[heads]])
+    cells = _cells(rows)
+    best = np.maximum(np.rint(best_share * durations).astype(np.int64), 1)[cells.video]
+    scores = np.zeros((len(standings), len(durations)), dtype=np.int64)
+    for part in _parts(len(standings), len(cells.video)):
+        envelope, length = _best_first(cells, cells.envelope(standings[part] // MAX_PROMPTS))
+        ended = np.cumsum(length, axis=1)
+        before = ended[:, cells.heads] - length[:, cells.heads]
+        earlier = ended - length - np.repeat(before, cells.counts, axis=1)
+        sums = np.add.reduceat(np.clip(best - earlier, 0, length) * envelope, cells.heads, axis=1)
+        scores[part, cells.video[cells.heads]] = quotient(sums, best[cells.heads])
     return scores
 
 
-def _envelope(rows: _Rows, hundredths: Integers) -> tuple[Integers, Integers, Integers]:
-    """Time cut at every start and end of a clip: the video and length of each cell, and each class's best score in it.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cells:
+    """Time cut at every start and end of a clip, by video; what no clip covers is left out."""
 
-    Cells that no clip covers are left out. They are ordered by video.
-    """
+    video: Integers
+    length: Integers
+    row: Integers  # the rows that cover each cell, one cell behind the other
+    first: Integers  # where in ``row`` each cell begins
+    heads: Integers  # the first cell of each video
+    counts: Integers  # how many cells each video has
+
+    def envelope(self, hundredths: Integers) -> Integers:
+        """The best score in each cell (column), of scores in each row (column)."""
+        scores = hundredths[:, self.row]
+        if len(self.first) == len(self.row):
+            return scores
+        best: Integers = np.maximum.reduceat(scores, self.first, axis=1)
+        return best
+
+
+def _cells(rows: _Rows) -> _Cells:
     span = rows.end.max() + 1
     moments = np.concatenate((rows.video * span + rows.start, rows.video * span + rows.end))
     moments, at = np.unique(moments, return_inverse=True)
@@ -273,69 +312,27 @@ def _envelope(rows: _Rows, hundredths: Integers) -> tuple[Integers, Integers, In
     cell = np.arange(len(row)) + np.repeat(first - np.cumsum(sizes) + sizes, sizes)
     order = np.argsort(cell, kind="stable")
     row, cell = row[order], cell[order]
-    heads = np.flatnonzero(np.diff(cell, prepend=-1))
-    covered = cell[heads]
-    envelope = np.maximum.reduceat(hundredths[:, row], heads, axis=1)
-    return moments[covered] // span, moments[covered + 1] - moments[covered], envelope
+    starts = np.flatnonzero(np.diff(cell, prepend=-1))
+    covered = cell[starts]
+    video = moments[covered] // span
+    heads = np.flatnonzero(np.diff(video, prepend=-1))
+    counts = np.diff(heads, append=len(video))
+    return _Cells(video, moments[covered + 1] - moments[covered], row, starts, heads, counts)
 
 
-# ----------------------------------------------------------------------------------------------------------- answers
+def _best_first(cells: _Cells, envelope: Integers) -> tuple[Integers, Integers]:
+    """The scores of each line, those of each video from the best down, and the length of the cell of each.
 
-
-class _Verdicts(NamedTuple):
-    """Of each class (line) and video (column): score and duration ratio in hundredths, and whether it is returned."""
-
-    scores: Integers
-    ratios: Integers
-    matches: NDArray[np.bool_]
-
-
-class _Described(NamedTuple):
-    """The clips of all answers as a client reads them, and where in them those of each owner begin."""
-
-    fields: list[tuple[float, float, float, str, str]]
-    begins: list[int]
-
-
-def _described(runs: _Runs, shape: tuple[int, int], prompts: Sequence[str]) -> _Described:
-    begins = np.searchsorted(runs.owner, np.arange(shape[0] * shape[1] + 1)).tolist()
-    line = len(prompts) - 1 - runs.standing % MAX_PROMPTS
-    return _Described(
-        list(
-            zip(
-                (runs.start / 1_000_000).tolist(),
-                (runs.end / 1_000_000).tolist(),
-                (runs.standing // MAX_PROMPTS / 100).tolist(),
-                map(OPTIONS.__getitem__, runs.option.tolist()),
-                map(prompts.__getitem__, line.tolist()),
-                strict=True,
-            )
-        ),
-        begins,
-    )
-
-
-def _answers(
-    videos: Sequence[IndexedVideo], request: ClassifyRequest, verdicts: _Verdicts, described: _Described
-) -> list[VideoAnswer]:
-    answers = []
-    for video in np.flatnonzero(verdicts.matches.any(axis=0)).tolist():
-        matching = np.flatnonzero(verdicts.matches[:, video])
-        scores = (verdicts.scores[matching, video] / 100).tolist()
-        ratios = (verdicts.ratios[matching, video] / 100).tolist()
-        shares = normalized_scores(scores)
-        classes = []
-        for line, score, ratio, share in zip(matching.tolist(), scores, ratios, shares, strict=True):
-            owner = line * len(videos) + video
-            fields = described.fields[described.begins[owner] : described.begins[owner + 1]]
-            clips = tuple(starmap(Clip, fields)) if request.include_clips else None
-            details = _details(fields, share) if request.show_detailed_score else None
-            classes.append(ClassScore(request.classes[line].name, score, ratio, clips, details))
-        answers.append(VideoAnswer(videos[video].video_id, tuple(classes)))
-    return answers
-
-
-def _details(fields: Sequence[tuple[float, float, float, str, str]], share: float) -> DetailedScores:
-    hundredths = [round(score * 100) for _, _, score, _, _ in fields]
-    mean = (2 * sum(hundredths) + len(hundredths)) // (2 * len(hundredths))
-    return DetailedScores(hundredths[0] / 100, mean / 100, share)
+    One number a cell (video, score, place in its video) is sorted, because numbers are sorted faster than places by
+    them, and small ones faster than large ones.
+    """
+    place_bits, score_bits = int(cells.counts.max()).bit_length(), _BEST_SCORE.bit_length()
+    bits = place_bits + score_bits + int(cells.video[-1]).bit_length()
+    number: type[np.int32 | np.int64] = np.int32 if bits < 32 else np.int64
+    first = np.repeat(cells.heads, cells.counts)
+    by_video = (cells.video << place_bits + score_bits) + np.arange(len(first)) - first
+    below_best: Integers = (_BEST_SCORE - envelope).astype(number)
+    keys: Integers = (below_best << place_bits) + by_video.astype(number)
+    keys.sort(axis=1)
+    lengths = cells.length[first + (keys & (1 << place_bits) - 1)]
+    return _BEST_SCORE - (keys >> place_bits & (1 << score_bits) - 1), lengths

@@ -30,7 +30,7 @@ from aiohttp.typedefs import Handler, Middleware
 from pipeline.errors import UsageError
 from pipeline.models import MAX_PAGE_LIMIT
 from pipeline.platform.access import EmbedderAccess
-from pipeline.platform.answers import ResourceMissing, answer, refuse_unanswerable
+from pipeline.platform.answers import Answers, ResourceMissing, answer, page_entries, refuse_unanswerable
 from pipeline.platform.calibration import uncalibrated_warning
 from pipeline.platform.embedders import embedder_for
 from pipeline.platform.fault_layer import FaultLayer, PageAnswer
@@ -40,7 +40,7 @@ from pipeline.platform.limits import TARIFFS, Call, Limits
 from pipeline.platform.prompts import AnyEmbedder, prompt_vectors
 from pipeline.platform.remote_embed import EmbedderFailed, RemoteEmbedder
 from pipeline.platform.store import SORT_COLUMNS, SortKey, Store
-from pipeline.platform.tokens import Walks
+from pipeline.platform.tokens import PagePlace, WalkPage, Walks
 from pipeline.platform.videos import Vectors
 from pipeline.wire import (
     DEFAULT_PAGE_LIMIT,
@@ -158,7 +158,7 @@ def create_app(
     """
     if settings.tariff not in TARIFFS:
         raise UsageError(f"there is no tariff {settings.tariff!r}: it is one of {', '.join(TARIFFS)}")
-    walks = Walks(settings.page_ttl_seconds, clock, keep_short=bool(settings.faults))
+    walks: Walks[Answers] = Walks(settings.page_ttl_seconds, clock, keep_short=bool(settings.faults))
     platform = _Platform(store, walks, embedder, settings.embedder)
     calls: dict[Handler, Call] = {platform.classify: "post", platform.classify_index: "post", platform.page: "page"}
     layers = [
@@ -269,7 +269,9 @@ def _json(body: bytes, *, status: int = 200) -> web.Response:
 
 
 class _Platform:
-    def __init__(self, store: Store, walks: Walks, embedder: AnyEmbedder | None, access: EmbedderAccess) -> None:
+    def __init__(
+        self, store: Store, walks: Walks[Answers], embedder: AnyEmbedder | None, access: EmbedderAccess
+    ) -> None:
         self._store = store
         self._walks = walks
         self._embedder = embedder
@@ -299,10 +301,8 @@ class _Platform:
 
     async def _first_page(self, asked: ClassifyRequest) -> web.Response:
         prompts = await self._prompts(asked)
-        answers = await self._in_thread(lambda: answer(self._store, prompts, asked))
-        return PageAnswer(
-            self._walks.open(answers.entries, page_limit=asked.page_limit, score_source=answers.score_source)
-        )
+        opened = await self._in_thread(lambda: answer(self._store, prompts, asked))
+        return _page_answer(self._walks.open(opened.answers, page_limit=asked.page_limit), opened.first_page)
 
     async def _prompts(self, asked: ClassifyRequest) -> Mapping[str, Vectors] | None:
         """The vectors of a request's prompts; None while the index is empty. Nobody is asked for those of a bad one."""
@@ -324,7 +324,9 @@ class _Platform:
         return await self._in_thread(self._store.durations) if of_index else asked.video_ids
 
     async def page(self, request: web.Request) -> web.Response:
-        return PageAnswer(self._walks.page(request.match_info["token"]))
+        place = self._walks.page(request.match_info["token"])
+        entries = await self._in_thread(lambda: page_entries(self._store, place.found, place.first, place.beyond))
+        return _page_answer(place, entries)
 
     async def indexes(self, request: web.Request) -> web.Response:
         asked = _listing(request)
@@ -360,6 +362,11 @@ class _Platform:
         if index_id != facts.index_id:
             raise ResourceMissing(f"The index {index_id[:128]} does not exist.")
         return facts
+
+
+def _page_answer(place: PagePlace[Answers], entries: tuple[bytes, ...]) -> PageAnswer:
+    found = place.found
+    return PageAnswer(WalkPage(entries, place.info, place.token, found.score_source, found.opening))
 
 
 async def _body(request: web.Request) -> bytes:

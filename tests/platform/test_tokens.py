@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 
 import pytest
 
-from pipeline.platform.tokens import Walks
-from pipeline.wire import RequestInvalid, decode_page
+from pipeline.platform.tokens import PagePlace, Walks
+from pipeline.wire import PageInfo, RequestInvalid
 
 
 class Clock:
@@ -16,8 +16,18 @@ class Clock:
         return self.now
 
 
-def entries(count: int) -> list[bytes]:
-    return [b'{"video_id":"v%d","classes":[]}' % number for number in range(count)]
+@dataclass(frozen=True)
+class Videos:
+    """So many videos, of ten bytes each."""
+
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def size_bytes(self) -> int:
+        return 10 * self.count
 
 
 @pytest.fixture
@@ -26,61 +36,58 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def walks(clock: Clock) -> Walks:
+def walks(clock: Clock) -> Walks[Videos]:
     return Walks(600, clock)
 
 
-def next_token(body: bytes) -> str:
-    token = decode_page(body).next_token
-    assert token
-    return token
+def next_token(place: PagePlace[Videos]) -> str:
+    assert place.info.next_page_token
+    return place.info.next_page_token
 
 
-def prev_token(body: bytes) -> str:
-    found = re.search(rb'"prev_page_token":"([^"]*)"', body)
-    assert found
-    return found[1].decode()
+def test_pages_tile_the_walk_in_both_directions(walks: Walks[Videos]) -> None:
+    videos = Videos(5)
+    first = walks.open(videos, page_limit=2)
+    second = walks.page(next_token(first))
+    third = walks.page(next_token(second))
+    assert [(page.first, page.beyond) for page in (first, second, third)] == [(0, 2), (2, 4), (4, 5)]
+    assert {page.info.total_results for page in (first, second, third)} == {5}
+    assert third.info.next_page_token == ""
+    assert walks.page(third.info.prev_page_token) == second
+    assert walks.page(second.info.prev_page_token) == first
+    assert all(page.found is videos for page in (first, second, third))
 
 
-def test_pages_tile_the_walk_in_both_directions(walks: Walks) -> None:
-    first = walks.open(entries(5), page_limit=2, score_source="local/x/y")
-    second = walks.page(next_token(first.body))
-    third = walks.page(next_token(second.body))
-    pages = [decode_page(page.body) for page in (first, second, third)]
-    assert [[one.video_id for one in page.videos] for page in pages] == [["v0", "v1"], ["v2", "v3"], ["v4"]]
-    assert [page.total_results for page in pages] == [5, 5, 5]
-    assert pages[2].next_token is None
-    assert walks.page(prev_token(third.body)).body == second.body
-    assert walks.page(prev_token(second.body)).body == first.body
-    assert {page.score_source for page in (first, second, third)} == {"local/x/y"}
+def test_a_token_leads_to_the_page_that_has_it(walks: Walks[Videos]) -> None:
+    second = walks.page(next_token(walks.open(Videos(5), page_limit=2)))
+    assert walks.page(second.token) == second
 
 
-def test_a_walk_of_one_page_has_no_tokens_and_is_not_kept(walks: Walks) -> None:
-    body = walks.open(entries(2), page_limit=2, score_source="s").body
-    assert b'"limit_per_page":2,"total_results":2,' in body
-    assert b'"next_page_token":"","prev_page_token":""' in body
+def test_a_walk_of_one_page_has_no_tokens_and_is_not_kept(walks: Walks[Videos]) -> None:
+    info = walks.open(Videos(2), page_limit=2).info
+    assert info == PageInfo(limit_per_page=2, total_results=2, page_expired_at=1_000_600)
     assert walks.held_bytes == 0
 
 
-def test_an_empty_walk_is_one_empty_page(walks: Walks) -> None:
-    page = decode_page(walks.open([], page_limit=10, score_source="s").body)
-    assert (page.videos, page.total_results, page.next_token) == ((), 0, None)
+def test_an_empty_walk_is_one_empty_page(walks: Walks[Videos]) -> None:
+    place = walks.open(Videos(0), page_limit=10)
+    assert (place.first, place.beyond, place.info.total_results, place.info.next_page_token) == (0, 0, 0, "")
 
 
-def test_a_token_dies_when_its_page_said_it_would(walks: Walks, clock: Clock) -> None:
-    first = walks.open(entries(6), page_limit=2, score_source="s").body
-    assert decode_page(first).expires_at == 1_000_600
+def test_a_token_dies_when_its_page_said_it_would(walks: Walks[Videos], clock: Clock) -> None:
+    first = walks.open(Videos(6), page_limit=2)
+    assert first.info.page_expired_at == 1_000_600
     clock.now += 599
-    second = walks.page(next_token(first)).body
-    assert decode_page(second).expires_at == 1_001_199
+    second = walks.page(next_token(first))
+    assert second.info.page_expired_at == 1_001_199
     clock.now += 600
     with pytest.raises(RequestInvalid, match="The page token is expired or invalid: it expired") as refused:
         walks.page(next_token(second))
     assert refused.value.code == "parameter_invalid"
 
 
-def test_a_token_that_was_never_given_is_refused(walks: Walks) -> None:
-    token = next_token(walks.open(entries(5), page_limit=2, score_source="s").body)
+def test_a_token_that_was_never_given_is_refused(walks: Walks[Videos]) -> None:
+    token = next_token(walks.open(Videos(5), page_limit=2))
     secret = token.removesuffix("-2")
     for wrong in ["", "-", "bulk", secret, f"{secret}-0", f"{secret}-4", f"{secret}-02", f"{secret}-²", f"x{token}"]:
         with pytest.raises(RequestInvalid, match="The page token is expired or invalid: it was never given"):
@@ -89,18 +96,18 @@ def test_a_token_that_was_never_given_is_refused(walks: Walks) -> None:
         walks.page(f"{secret}-{'9' * 5000}")
 
 
-def test_no_two_walks_share_a_token(walks: Walks) -> None:
-    tokens = {next_token(walks.open(entries(2), page_limit=1, score_source="s").body) for _ in range(50)}
+def test_no_two_walks_share_a_token(walks: Walks[Videos]) -> None:
+    tokens = {next_token(walks.open(Videos(2), page_limit=1)) for _ in range(50)}
     assert len(tokens) == 50
 
 
 def test_over_the_budget_the_walk_that_nobody_read_for_longest_goes_first(clock: Clock) -> None:
-    walks = Walks(600, clock, budget_bytes=1000)
-    tokens = [next_token(walks.open(entries(5), page_limit=2, score_source="s").body) for _ in range(2)]
+    walks = Walks[Videos](600, clock, budget_bytes=100)
+    tokens = [next_token(walks.open(Videos(5), page_limit=2)) for _ in range(2)]
     held = walks.held_bytes
     walks.page(tokens[0])
-    newest = next_token(walks.open(entries(5), page_limit=2, score_source="s").body)
-    assert walks.held_bytes == held <= 1000
+    newest = next_token(walks.open(Videos(5), page_limit=2))
+    assert walks.held_bytes == held == 100
     walks.page(tokens[0])
     walks.page(newest)
     with pytest.raises(RequestInvalid):
@@ -108,12 +115,12 @@ def test_over_the_budget_the_walk_that_nobody_read_for_longest_goes_first(clock:
 
 
 def test_the_newest_walk_stays_whatever_its_size(clock: Clock) -> None:
-    walks = Walks(600, clock, budget_bytes=10)
-    walks.page(next_token(walks.open(entries(5), page_limit=2, score_source="s").body))
+    walks = Walks[Videos](600, clock, budget_bytes=10)
+    walks.page(next_token(walks.open(Videos(5), page_limit=2)))
 
 
-def test_expired_walks_are_dropped_when_another_one_opens(walks: Walks, clock: Clock) -> None:
-    walks.open(entries(50), page_limit=2, score_source="s")
+def test_expired_walks_are_dropped_when_another_one_opens(walks: Walks[Videos], clock: Clock) -> None:
+    walks.open(Videos(50), page_limit=2)
     clock.now += 600
-    walks.open(entries(2), page_limit=1, score_source="s")
-    assert walks.held_bytes == sum(len(entry) + 48 for entry in entries(2))
+    walks.open(Videos(2), page_limit=1)
+    assert walks.held_bytes == 20
