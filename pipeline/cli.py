@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +18,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import __version__
+from pipeline.command_line import (
+    NOTHING_ASKED,
+    PATH,
+    as_json_option,
+    embedder_of,
+    embedder_options,
+    environment,
+    order_of,
+    print_json,
+    quiet_option,
+    set_option,
+    settings_of,
+    tell,
+)
 from pipeline.errors import Interrupted, StopRun, StorageError
+from pipeline.index_commands import index, quickstart
 
 if TYPE_CHECKING:
     from pipeline.config import Config
-    from pipeline.platform.access import EmbedderAccess
-    from pipeline.run import Order, Retry
+    from pipeline.run import Retry
 
-_PATH = click.Path(path_type=Path)
-_json = click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object on stdout.")
-_set = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a config key; may be repeated.")
-_quiet = click.option("--quiet", "-q", is_flag=True, help="Only errors on stderr, and after a stop what to type next.")
 _log_level = click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -41,27 +51,11 @@ _log_level = click.option(
 def _config_of_a_run(command: Callable[..., None]) -> Callable[..., None]:
     """What names a run that begins: its config, and what the command line puts in the place of settings."""
     for decorate in (
-        _set,
+        set_option,
         click.option("--api-url", metavar="URL", help='The platform\'s base URL, or "embedded"; in place of api.url.'),
         click.option("--out", metavar="DIR", help="The run directory; in place of output.dir."),
         click.option("--ids", multiple=True, metavar="FILE", help="An id list, or - for stdin; in place of input.ids."),
-        click.argument("config", type=_PATH),
-    ):
-        command = decorate(command)
-    return command
-
-
-def _embedder_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The keys of the section ``embedder``, where there is no config."""
-    for decorate in (
-        click.option(
-            "--embedder-key-file", metavar="FILE", help="A file with its API key, readable by its owner only."
-        ),
-        click.option("--embedder-key-env", metavar="NAME", help="The environment variable that holds its API key."),
-        click.option("--embedder-model", metavar="NAME", help="What the OpenAI-compatible server calls the model."),
-        click.option(
-            "--embedder-url", metavar="URL", help="The server that embeds prompts, where the index needs one."
-        ),
+        click.argument("config", type=PATH),
     ):
         command = decorate(command)
     return command
@@ -113,9 +107,9 @@ def _commands() -> None:
 
 @_commands.command()
 @_config_of_a_run
-@_quiet
+@quiet_option
 @_log_level
-@_json
+@as_json_option
 def run(config: Path, **options: Any) -> None:
     """Classify every video that CONFIG names, or go on where an earlier run of the same job stopped."""
     loaded = _loaded(config, options)
@@ -124,7 +118,7 @@ def run(config: Path, **options: Any) -> None:
 
 @_commands.command()
 @_config_of_a_run
-@_json
+@as_json_option
 def plan(config: Path, **options: Any) -> None:
     """Tell what running CONFIG would cost from where it stands now, and spend and change nothing."""
     import anyio
@@ -135,42 +129,42 @@ def plan(config: Path, **options: Any) -> None:
 
     loaded = _loaded(config, options)
     sends = loaded.input.index_id is not None
-    order = _order(loaded, Path(loaded.output.dir), read_input=True, options=options, needs_key=sends)
+    order = order_of(loaded, Path(loaded.output.dir), read_input=True, options=options, needs_key=sends)
     for warning in warnings_of(loaded):
         order.console.say(f"warning: {warning}")
-    _tell(anyio.run(rehearsed, order), in_words, as_json=options["as_json"])
+    tell(anyio.run(rehearsed, order), in_words, as_json=options["as_json"])
 
 
 @_commands.command()
-@click.argument("directory", type=_PATH)
-@_set
-@_quiet
+@click.argument("directory", type=PATH)
+@set_option
+@quiet_option
 @_log_level
-@_json
+@as_json_option
 def resume(directory: Path, **options: Any) -> None:
     """Go on with the run in DIRECTORY, from its own frozen config; --set may change its limits."""
     from pipeline.config import freeze, thaw
     from pipeline.manifest import read_manifest
 
     stored = read_manifest(directory).config
-    _run(thaw(freeze(stored), flags=_settings(options["settings"])), directory, read_input=False, options=options)
+    _run(thaw(freeze(stored), flags=settings_of(options["settings"])), directory, read_input=False, options=options)
 
 
 @_commands.command()
-@click.argument("directory", type=_PATH)
+@click.argument("directory", type=PATH)
 @click.option("--code", "codes", multiple=True, metavar="CODE", help="Only failures of this code; may be repeated.")
 @click.option("--all", "every", is_flag=True, help="Also failures that asking again cannot help, as far as we know.")
-@_set
-@_quiet
+@set_option
+@quiet_option
 @_log_level
-@_json
+@as_json_option
 def retry(directory: Path, codes: Sequence[str], every: bool, **options: Any) -> None:
     """Take failed videos of the run in DIRECTORY again; by default those that can succeed."""
     from pipeline.config import freeze, thaw
     from pipeline.manifest import read_manifest
     from pipeline.run import Retry
 
-    config = thaw(freeze(read_manifest(directory).config), flags=_settings(options["settings"]))
+    config = thaw(freeze(read_manifest(directory).config), flags=settings_of(options["settings"]))
     _run(config, directory, read_input=False, options=options, retry=Retry(frozenset(codes), every))
 
 
@@ -184,7 +178,7 @@ def _run(
     from pipeline.notify import notify
     from pipeline.status import in_words, next_command, status_of
 
-    order = replace(_order(config, folder, read_input=read_input, options=options), retry=retry)
+    order = replace(order_of(config, folder, read_input=read_input, options=options), retry=retry)
     for warning in warnings_of(config):
         order.console.say(f"warning: {warning}")
     outcome = anyio.run(runs.run, order)
@@ -196,12 +190,12 @@ def _run(
         order.console.say(f"next: {next_command(folder)}")
         sys.exit(outcome.exit_code)
     if options["as_json"]:
-        _print_json(status)
+        print_json(status)
     for line in in_words(status):
         order.console.say(line)
     if options["quiet"] and outcome.stopped is not None and status.next_command:
         click.echo(f"next: {status.next_command}", err=True)
-    if problem := notify(config, outcome.exit_code, status, _environment()):
+    if problem := notify(config, outcome.exit_code, status, environment()):
         click.echo(f"warning: {problem}", err=True)
     sys.exit(outcome.exit_code)
 
@@ -210,60 +204,38 @@ def _loaded(config: Path, options: Mapping[str, Any]) -> Config:
     from pipeline.config import load
 
     flags = {"--ids": list(options["ids"]) or None, "--out": options["out"], "--api-url": options["api_url"]}
-    return load(config, flags=_settings(options["settings"]) | flags, environment=_environment()).config
-
-
-def _order(config: Config, folder: Path, *, read_input: bool, options: dict[str, Any], needs_key: bool = True) -> Order:
-    from platformdirs import user_cache_path
-
-    from pipeline.config import ApiKey, api_key, embedder_access
-    from pipeline.platform.access import EmbedderAccess
-    from pipeline.progress import Console
-    from pipeline.run import Order
-
-    embedded = config.api.url == "embedded"
-    return Order(
-        config,
-        folder,
-        api_key(config.api, _environment()) if needs_key else ApiKey("none-is-sent"),
-        Console(sys.stderr, quiet=options.get("quiet", False)),
-        sys.stdin.buffer,
-        user_cache_path("bulk-classify"),
-        read_input,
-        log_level=options.get("log_level", "info"),
-        embedder=embedder_access(config.embedder, _environment()) if embedded else EmbedderAccess(),
-    )
+    return load(config, flags=settings_of(options["settings"]) | flags, environment=environment()).config
 
 
 @_commands.command()
-@click.argument("directory", type=_PATH)
-@_json
+@click.argument("directory", type=PATH)
+@as_json_option
 def status(directory: Path, as_json: bool) -> None:
     """Tell how the run in DIRECTORY stands, also while it goes on."""
     from pipeline.status import in_words, status_of
 
-    _tell(status_of(directory), in_words, as_json=as_json)
+    tell(status_of(directory), in_words, as_json=as_json)
 
 
 @_commands.command()
-@click.argument("directory", type=_PATH)
-@_json
+@click.argument("directory", type=PATH)
+@as_json_option
 def verify(directory: Path, as_json: bool) -> None:
     """Prove that input, ledger and files in DIRECTORY agree; exit 1 and a list where they do not."""
     from pipeline.verify import in_words
     from pipeline.verify import verify as verified
 
     report = verified(directory)
-    _tell(report, in_words, as_json=as_json)
+    tell(report, in_words, as_json=as_json)
     if report.found:
         sys.exit(1)
 
 
 @_commands.command()
 @click.option("--index", "index_id", required=True, metavar="INDEX_ID", help="The index of the platform to list.")
-@click.option("--config", type=_PATH, metavar="CONFIG", help="A run's config, for its api and limits.")
+@click.option("--config", type=PATH, metavar="CONFIG", help="A run's config, for its api and limits.")
 @click.option("--api-url", metavar="URL", help='The platform\'s base URL, or "embedded"; in place of api.url.')
-@_set
+@set_option
 def ids(index_id: str, config: Path | None, api_url: str | None, settings: Sequence[str]) -> None:
     """List an index of the platform: an id list in NDJSON, with durations and file names, on stdout."""
     import anyio
@@ -271,11 +243,9 @@ def ids(index_id: str, config: Path | None, api_url: str | None, settings: Seque
     from pipeline.config import load
     from pipeline.id_list import list_index
 
-    # A listing asks nothing of the videos, and a config wants that said.
-    nothing_asked = {"job.options": ["visual"], "job.classes": [{"name": "-", "prompts": ["-"]}]}
-    flags = _settings(settings) | {"--api-url": api_url, "input.index_id": index_id}
-    loaded = load(config, flags=flags | ({} if config else nothing_asked), environment=_environment()).config
-    order = _order(loaded, Path(loaded.output.dir), read_input=False, options={})
+    flags = settings_of(settings) | {"--api-url": api_url, "input.index_id": index_id}
+    loaded = load(config, flags=flags | ({} if config else dict(NOTHING_ASKED)), environment=environment()).config
+    order = order_of(loaded, Path(loaded.output.dir), read_input=False, options={})
     anyio.run(list_index, order, index_id, sys.stdout.buffer.write)
 
 
@@ -288,18 +258,18 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("config", type=_PATH)
-@_set
-@_json
+@click.argument("config", type=PATH)
+@set_option
+@as_json_option
 def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
     """Validate CONFIG, and print every key's value and where it comes from."""
     from pipeline.config import effective, job_of, load, warnings_of
     from pipeline.plan import shape_hint
 
-    loaded = load(config, flags=_settings(settings), environment=_environment())
+    loaded = load(config, flags=settings_of(settings), environment=environment())
     values = effective(loaded.config)
     facts = {key: {"value": value, "origin": loaded.origins.get(key, "default")} for key, value in values.items()}
-    _tell(facts, _settings_with_origins, as_json=as_json)
+    tell(facts, _settings_with_origins, as_json=as_json)
     for warning in warnings_of(loaded.config):
         click.echo(f"warning: {warning}", err=True)
     if hint := shape_hint(job_of(loaded.config).classes):
@@ -310,14 +280,14 @@ def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
 
 
 @_commands.command()
-@click.option("--index", type=_PATH, help="The index file; without it the quickstart index.")
+@click.option("--index", type=PATH, help="The index file; without it the quickstart index.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8088, show_default=True, help="The port to listen on; 0 takes a free one.")
 @click.option("--tariff", default="none", show_default=True, help="The limits to enforce.")
 @click.option("--page-ttl", default=600.0, show_default=True, help="Seconds that a page token lives.")
 @click.option("--latency", default=0.0, show_default=True, help="Seconds by which every answer is late.")
-@click.option("--faults", type=_PATH, metavar="FILE", help="A plan of what shall go wrong, as docs/faults.md tells.")
-@_embedder_options
+@click.option("--faults", type=PATH, metavar="FILE", help="A plan of what shall go wrong, as docs/faults.md tells.")
+@embedder_options
 def serve(index: Path | None, host: str, port: int, faults: Path | None, **limits: Any) -> None:
     """Serve the local platform: the classify contract, answered from an index on this machine.
 
@@ -328,9 +298,9 @@ def serve(index: Path | None, host: str, port: int, faults: Path | None, **limit
     from pipeline.platform.faults import read_plan
     from pipeline.platform.server import Settings, serve_until_stopped
 
-    key = _environment().get("BULK_CLASSIFY_PLATFORM_KEY") or None
+    key = environment().get("BULK_CLASSIFY_PLATFORM_KEY") or None
     rules = read_plan(faults) if faults else ()
-    access = _embedder(limits)
+    access = embedder_of(limits)
     settings = Settings(limits["tariff"], limits["page_ttl"], key, limits["latency"], rules, access)
 
     def announce(url: str, warning: str | None) -> None:
@@ -338,97 +308,16 @@ def serve(index: Path | None, host: str, port: int, faults: Path | None, **limit
             click.echo(f"warning: {warning}", err=True)
         click.echo(f"serving {url} (Ctrl-C ends it)", err=True)
 
-    anyio.run(serve_until_stopped, index or _quickstart(), settings, host, port, announce)
+    anyio.run(serve_until_stopped, index or quickstart(), settings, host, port, announce)
 
 
-@_commands.group()
-def index() -> None:
-    """Make, calibrate and look at an index of the local platform."""
-
-
-@index.command()
-@click.argument("file", type=_PATH)
-@click.option("--name", default="index", show_default=True, help="What the index is called.")
-@click.option("--texts", type=_PATH, help="Captions and spoken lines of videos, NDJSON, to fill it with.")
-@_json
-def create(file: Path, name: str, texts: Path | None, as_json: bool) -> None:
-    """Make an index FILE, empty or from texts."""
-    from pipeline.platform.texts import create_index
-
-    _tell(create_index(file, name, texts), _facts, as_json=as_json)
-
-
-@index.command()
-@click.argument("file", type=_PATH, required=False)
-@_json
-def info(file: Path | None, as_json: bool) -> None:
-    """Tell what is in an index FILE; without one, in the quickstart index."""
-    from pipeline.platform.texts import index_info
-
-    _tell(index_info(file or _quickstart()), _facts, as_json=as_json)
-
-
-@index.command()
-@click.argument("file", type=_PATH)
-@click.option("--labels", type=_PATH, help="Stretches of videos that match a prompt or do not: CSV or NDJSON.")
-@_embedder_options
-@_json
-def calibrate(file: Path, labels: Path | None, as_json: bool, **embedder: str | None) -> None:
-    """Fit the scores of an index FILE to its vectors: from the index alone, or from labels."""
-    import anyio
-
-    from pipeline.platform.calibrate import calibrate_index, in_words
-
-    _tell(anyio.run(calibrate_index, file, labels, _embedder(embedder)), in_words, as_json=as_json)
+_commands.add_command(index)
 
 
 # -------------------------------------------------------------------------------------------------------------- pieces
-
-
-def _embedder(options: Mapping[str, Any]) -> EmbedderAccess:
-    from pipeline.config import embedder_access, embedder_section
-
-    given = {name: options[f"embedder_{name}"] for name in ("url", "model", "key_env", "key_file")}
-    return embedder_access(embedder_section(given), _environment())
-
-
-def _quickstart() -> Path:
-    from platformdirs import user_cache_path
-
-    from pipeline.platform.quickstart import quickstart_index
-
-    return quickstart_index(user_cache_path("bulk-classify"))
-
-
-def _settings(settings: Iterable[str]) -> dict[str, object]:
-    from pipeline.config import parse_set
-
-    return dict(parse_set(text) for text in settings)
-
-
-def _environment() -> dict[str, str]:
-    return dict(os.environ)
-
-
-def _tell(facts: Any, in_words: Callable[[Any], Sequence[str]], *, as_json: bool) -> None:
-    if as_json:
-        _print_json(facts)
-    else:
-        for line in in_words(facts):
-            click.echo(line)
-
-
-def _facts(facts: Mapping[str, object]) -> list[str]:
-    return [f"{name}: {value}" for name, value in facts.items()]
 
 
 def _settings_with_origins(facts: Mapping[str, Mapping[str, object]]) -> list[str]:
     import orjson
 
     return [f"{key} = {orjson.dumps(fact['value']).decode()}  ({fact['origin']})" for key, fact in facts.items()]
-
-
-def _print_json(facts: object) -> None:
-    import orjson
-
-    click.echo(orjson.dumps(facts, default=str, option=orjson.OPT_INDENT_2).decode())

@@ -87,10 +87,14 @@ class Client:
     async def index_videos(self, index_id: str, page: int, on_sent: OnSent = None) -> wire.VideoListPage:
         """One page, from 1, of an index's videos. Raises as ``classify`` does."""
         path = f"/indexes/{quote(index_id, safe='')}/videos?page={page}&page_limit={_LISTING_PAGE_LIMIT}"
+        return wire.decode_video_list(await self.get(path, on_sent))
+
+    async def get(self, path: str, on_sent: OnSent = None) -> bytes:
+        """The body of a GET beside the contract; quote what ``path`` is made of. Raises as ``classify`` does."""
         response = await self._exchange("GET", path, None, on_sent)
         if response.status != 200:
             raise self._failure(response, of_token=False)
-        return wire.decode_video_list(response.body)
+        return response.body
 
     async def _exchange(self, method: str, path: str, body: bytes | None, on_sent: OnSent) -> Response:
         sent_at = self._clock()

@@ -30,6 +30,7 @@ from pipeline.lines import (
     UTF8_MARK,
     BadFile,
     BadLine,
+    Problems,
     blocks_of,
     compression_of,
     opened,
@@ -40,14 +41,13 @@ from pipeline.lines import (
     without_mark,
 )
 from pipeline.models import Video
+from pipeline.parquet import open_parquet
 
 STANDARD_INPUT = "-"
-LISTED_PROBLEMS = 20
 
 _PARQUET_MARK = b"PAR1"
 # The temporary copy of Parquet that comes compressed or through a pipe: a bomb must not fill the disk.
 _LARGEST_PARQUET_COPY = 1 << 30
-_PARQUET_ROWS = 2_048
 
 _ID = re.compile(r"[A-Za-z0-9_-]+")
 _COMMENT = re.compile(r"(?:^|\s)#.*", re.DOTALL)
@@ -104,7 +104,7 @@ def read_videos(
     everything is read, and then raised as one ``InputError`` with the first twenty problems and their total: whoever
     took the videos must drop them then.
     """
-    problems = _Problems()
+    problems = Problems()
     for path in paths:
         name = "standard input" if path == STANDARD_INPUT else _printable(path)
         report = partial(_report_line, problems.add if on_bad_line == "refuse" else on_skipped, name)
@@ -117,25 +117,6 @@ def read_videos(
         except BadFile as error:
             problems.add(f"{name}: {error}")
     problems.raise_if_any()
-
-
-class _Problems:
-    """Counts problems, and holds the first of them."""
-
-    def __init__(self) -> None:
-        self._first: list[str] = []
-        self._count = 0
-
-    def add(self, problem: str) -> None:
-        self._count += 1
-        if self._count <= LISTED_PROBLEMS:
-            self._first.append(problem)
-
-    def raise_if_any(self) -> None:
-        if self._count > LISTED_PROBLEMS:
-            self._first.append(f"{self._count} problems in all: these are the first {LISTED_PROBLEMS}")
-        if self._count:
-            raise InputError(self._first)
 
 
 def _report_line(report: Callable[[str], None], name: str, line: int, reason: str) -> None:
@@ -329,41 +310,17 @@ def _listed_video(listed: _Listed) -> Video:
 
 
 def _parquet_videos(path: Path, report: _LineReport) -> Iterator[Video]:
-    try:
-        import duckdb  # noqa: PLC0415 - an optional extra
-    except ImportError:
-        raise BadFile("Parquet is read by DuckDB, which is an extra: pip install 'bulk-classify[analytics]'") from None
-    # Nothing is fetched from the network, and columns named by the path (a=b/) are not the file's.
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "autoinstall_known_extensions": False,
-        "memory_limit": "512MB",
-        "threads": 1,
-    }
-    source = "FROM read_parquet(?, hive_partitioning = false)"
-    pattern = [glob.escape(str(path.resolve()))]
-    try:
-        with duckdb.connect(config=settings) as database:
-            names = [row[0] for row in database.execute(f"DESCRIBE SELECT * {source}", pattern).fetchall()]
-            id_column, duration_column = _columns(names)
-            # As text, so that whatever type a column has, one rule decides what is right.
-            selected = [f"{_quoted(names[id_column])}::VARCHAR", "NULL"]
-            if duration_column is not None:
-                selected[1] = f"{_quoted(names[duration_column])}::VARCHAR"
-            rows = database.execute(f"SELECT {', '.join(selected)} {source}", pattern)
-            number = 0
-            while block := rows.fetchmany(_PARQUET_ROWS):
-                for video_id, duration in block:
-                    number += 1
-                    try:
-                        yield Video(_video_id(video_id or ""), _duration_of_text(duration or ""))
-                    except BadLine as error:
-                        report(number, str(error))
-    except duckdb.Error as error:
-        raise BadFile(f"DuckDB cannot read it: {_printable(str(error).splitlines()[0])}") from None
-
-
-def _quoted(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
+    with open_parquet(path) as table:
+        id_column, duration_column = _columns(table.columns)
+        # As text, so that whatever type a column has, one rule decides what is right.
+        columns = {"video_id": (table.columns[id_column], "VARCHAR")}
+        if duration_column is not None:
+            columns["duration"] = (table.columns[duration_column], "VARCHAR")
+        for number, row in enumerate(table.rows(columns), 1):
+            try:
+                yield Video(_video_id(row["video_id"] or ""), _duration_of_text(row.get("duration") or ""))
+            except BadLine as error:
+                report(number, str(error))
 
 
 def _copied_parquet_videos(blocks: Iterator[bytes], report: _LineReport) -> Iterator[Video]:

@@ -17,12 +17,17 @@ from typing import BinaryIO, Protocol
 
 import zstandard
 
+from pipeline.errors import InputError
+
 LONGEST_LINE = 65_536
 """Bytes in a line, or in a csv record of several lines; a longer one is bad."""
+LISTED_PROBLEMS = 20
+"""Problems of an input that are told one by one."""
 UTF8_MARK = b"\xef\xbb\xbf"
 """What a UTF-8 file may begin with (the byte order mark)."""
 
 _BLOCK = 65_536
+_LONGEST_PROBLEM = 5_000  # characters; the longest path is 4,096
 # Bytes decompressed at a time: 64 can become 66 KB (gzip) or 2 MB (zstd), and no more.
 _COMPRESSED_STEP = 64
 # What a zstd frame may make us remember: as much as the zstd command allows, which `zstd --long` needs.
@@ -31,6 +36,28 @@ _GZIP = re.compile(rb"\x1f\x8b")
 # The second is a skippable frame, with which pzstd begins.
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+class Problems:
+    """Counts problems, and holds the first twenty."""
+
+    def __init__(self) -> None:
+        self._first: list[str] = []
+        self.count = 0
+
+    def add(self, problem: str) -> None:
+        """Take down one more, as one line that no terminal obeys."""
+        self.count += 1
+        if self.count <= LISTED_PROBLEMS:
+            shown = problem[:_LONGEST_PROBLEM]
+            self._first.append(shown if shown.isprintable() else ascii(shown)[1:-1])
+
+    def raise_if_any(self) -> None:
+        """Raise ``InputError`` with the first of them, and their number where there are more."""
+        if self.count > LISTED_PROBLEMS:
+            self._first.append(f"{self.count} problems in all: these are the first {LISTED_PROBLEMS}")
+        if self.count:
+            raise InputError(self._first)
 
 
 class BadLine(Exception):
@@ -117,21 +144,30 @@ def without_mark(head: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
     return chain((head.removeprefix(UTF8_MARK),), islice(blocks, 1, None))
 
 
-def split_lines(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def lines_of(path: str, longest: int = LONGEST_LINE) -> Iterator[bytes]:
+    """The lines of a file, which may be compressed, without their LF. Raises ``BadFile``, also in the middle."""
+    with opened(path) as stream:
+        head, blocks = peek(blocks_of(stream))
+        if compression := compression_of(head):
+            head, blocks = peek(compression(blocks))
+        yield from split_lines(without_mark(head, blocks), longest)
+
+
+def split_lines(blocks: Iterator[bytes], longest: int = LONGEST_LINE) -> Iterator[bytes]:
     """Lines without their LF. Of one that is too long only so much is kept that ``text_of`` can see it."""
     rest = b""
     for block in blocks:
         lines = (rest + block).split(b"\n")
-        rest = lines.pop()[: LONGEST_LINE + 1]
+        rest = lines.pop()[: longest + 1]
         yield from lines
     if rest:
         yield rest
 
 
-def text_of(line: bytes) -> str:
+def text_of(line: bytes, longest: int = LONGEST_LINE) -> str:
     """A line as text. Raises ``BadLine`` for one that is too long, has a NUL, or is not UTF-8."""
-    if len(line) > LONGEST_LINE:
-        raise BadLine("longer than 64 KiB")
+    if len(line) > longest:
+        raise BadLine(f"longer than {longest // 1024} KiB")
     if b"\0" in line:
         raise BadLine("has a NUL character")
     try:

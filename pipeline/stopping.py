@@ -40,12 +40,13 @@ def ended_by_signals(console: Console, last: Callable[[], None] = lambda: None) 
 
 
 class Stop:
-    """The run's one brake. ``reason`` is None while nothing has pulled it."""
+    """The run's one brake. ``reason`` is None while nothing has pulled it; ``go_on`` is what goes on after a stop."""
 
-    def __init__(self, gate: Gate, console: Console) -> None:
+    def __init__(self, gate: Gate, console: Console, *, go_on: str = "`bulk-classify resume`") -> None:
         self.reason: StopRun | None = None
         self._gate = gate
         self._console = console
+        self._go_on = go_on
         self._draining = anyio.Event()
         self._signalled = False
 
@@ -75,7 +76,7 @@ class Stop:
         with anyio.open_signal_receiver(*heeded) as signals:
             async for number in signals:
                 if self._signalled:
-                    self._console.say(f"{number.name}: ended at once; `bulk-classify resume` goes on with this run")
+                    self._console.say(f"{number.name}: ended at once; {self._go_on} goes on from here")
                     os._exit(Interrupted.exit_code)
                 self._signalled = True
                 self._console.say(f"{number.name}: finishing the requests under way; once more ends at once")

@@ -31,6 +31,7 @@ from pipeline.status import Status
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README, RUNNING, ARCHITECTURE = ROOT / "README.md", ROOT / "docs/running.md", ROOT / "docs/architecture.md"
+MIGRATION = ROOT / "docs/migration.md"
 PROGRAM = "bulk-classify"
 _FENCED = re.compile(r"^```(?P<language>\w*)(?: (?P<file>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _DIFFERS_BY_RUN = {"run_id", "classified_at"}
@@ -97,9 +98,20 @@ def run_blocks(page: Path, folder: Path, environment: dict[str, str]) -> None:
             assert done.returncode == 0, f"{block.text}\n{done.stderr}"
 
 
+@pytest.fixture(scope="module")
+def vendor() -> Iterator[dict[str, str]]:
+    """The variables of somebody whose index is with the vendor, whose part a fake of version 1.3 takes."""
+    few = ["--videos", "2", "--key", "a-key"]  # at the pace that the page takes for granted
+    command = [sys.executable, "-m", "tests.servers.vendor", *few, "--index-id", "6298d673f1090f1100476d4c"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield {"TWELVELABS_BASE_URL": process.stdout.readline().strip(), "TWELVELABS_API_KEY": "a-key"}
+        process.terminate()
+
+
 @every_page
-def test_every_sh_block_runs(page: Path, tmp_path: Path, environment: dict[str, str]) -> None:
-    run_blocks(page, tmp_path, environment)
+def test_every_sh_block_runs(page: Path, tmp_path: Path, environment: dict[str, str], vendor: dict[str, str]) -> None:
+    run_blocks(page, tmp_path, environment | (vendor if page == MIGRATION else {}))
 
 
 @every_page

@@ -19,9 +19,9 @@ from aiohttp import web
 
 from pipeline.errors import InputError
 from pipeline.platform.access import EmbedderAccess
+from pipeline.platform.indexes import index_info
 from pipeline.platform.server import Settings, serving
 from pipeline.platform.store import Store
-from pipeline.platform.texts import index_info
 from pipeline.platform.videos import Calibration, IndexedVideo, Track
 from pipeline.rehearsal import rehearsed
 from pipeline.run import Order, run

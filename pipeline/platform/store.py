@@ -2,7 +2,8 @@
 
 - One matrix a track: reading the ten hours of a request is one row a track, not one a clip.
 - One space an index. Vectors of two spaces have no cosine that means anything, so a second space is refused.
-- A video enters whole or not at all; entering it again replaces it, so an import can be repeated.
+- A video enters whole or not at all; entering it again replaces it, so an import can be repeated. With it stands what
+  its source calls this state of it (its revision), so that an import that goes on knows what it need not fetch.
 - One connection behind a lock serves every thread: reads take milliseconds, and nothing can be left open.
 
 A file is ours by SQLite's application id, and readable by its user version; anything else is refused by its name.
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -31,7 +33,7 @@ from pipeline.errors import StorageError, UsageError
 from pipeline.platform.videos import Calibration, IndexedVideo, Track, Vectors, check_video
 from pipeline.wire import IndexFacts, VideoFacts
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SortKey = Literal["created_at", "updated_at", "filename", "duration"]
 SORT_COLUMNS: Mapping[str, str] = {
     "created_at": "created_at",
@@ -47,6 +49,7 @@ _PAGE_BYTES = 32_768
 _ARENA_BYTES = 2**25
 _BUSY_SECONDS = 30
 _CACHED_PROMPTS = 20_000
+_BYTES_OF_START = 8
 _NAME_OF_SPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SCHEMA = """
 CREATE TABLE index_facts (
@@ -55,7 +58,7 @@ CREATE TABLE index_facts (
 ) STRICT;
 CREATE TABLE video (
     video_key INTEGER PRIMARY KEY, video_id TEXT NOT NULL UNIQUE, filename TEXT NOT NULL,
-    duration_seconds REAL NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL
+    duration_seconds REAL NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL, revision TEXT NOT NULL
 ) STRICT;
 CREATE TABLE track (
     video_key INTEGER NOT NULL REFERENCES video ON DELETE CASCADE, option TEXT NOT NULL, starts BLOB NOT NULL,
@@ -66,6 +69,14 @@ CREATE TABLE prompt (
     prompt_key INTEGER PRIMARY KEY, space TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL, UNIQUE (space, text)
 ) STRICT;
 """
+
+
+@dataclass(frozen=True, slots=True)
+class TrackCounts:
+    """How much an index has of one option: videos with a track, and the clips of all of them."""
+
+    videos: int
+    clips: int
 
 
 class Store:
@@ -110,7 +121,7 @@ class Store:
         or that another version of this program wrote.
         """
         if not path.is_file():
-            raise UsageError(f"there is no index at {path}: create one, or name another file")
+            raise UsageError(f"there is no index at {path}: `bulk-classify index create` makes one")
         store = cls(path, _connect(path), clock)
         try:
             store._check_format()
@@ -163,6 +174,33 @@ class Store:
         with self._guarded() as database:
             ((dimensions,),) = database.execute("SELECT dimensions FROM index_facts")
         return dimensions or 0
+
+    def check_space(self, space: str, dimensions: int) -> None:
+        """Raise ``UsageError`` where vectors of this space cannot enter."""
+        with self._guarded() as database:
+            self._check_space(database, space, dimensions)
+
+    def tracks(self) -> dict[str, TrackCounts]:
+        """How many tracks of each option there are, and how many clips they have together."""
+        with self._guarded() as database:
+            rows = database.execute(
+                f"SELECT option, count(*), total(length(starts)) / {_BYTES_OF_START} FROM track GROUP BY option"  # noqa: S608 - a constant
+            )
+            return {option: TrackCounts(videos, int(clips)) for option, videos, clips in rows}
+
+    def revisions(self, video_ids: Sequence[str]) -> dict[str, str]:
+        """What the source of each of these videos that are here called the state in which it entered."""
+        with self._guarded() as database:
+            rows = database.execute(
+                "SELECT video_id, revision FROM video WHERE video_id IN (SELECT value FROM json_each(?))",
+                (json.dumps(video_ids),),
+            )
+            return dict(rows.fetchall())
+
+    def bytes_on_disk(self) -> int:
+        """The size of the file, and of what SQLite keeps beside it while it is open."""
+        files = [Path(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm")]
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def calibration(self) -> dict[str, Calibration]:
         """The calibration of each option that the index has."""
@@ -239,9 +277,11 @@ class Store:
         except ValueError as error:
             raise StorageError(f"{self.path} is damaged ({error}): build the index again") from None
 
-    def add_videos(self, videos: Iterable[IndexedVideo], space: str) -> int:
+    def add_videos(self, videos: Iterable[IndexedVideo], space: str, *, beside: bool = False) -> int:
         """Enter videos in one transaction, replacing those that are there; returns how many.
 
+        With ``beside`` a video that is there keeps its tracks of other options, the longer of both durations, and its
+        file name where it is given none.
         Raises ``UsageError``, and enters none of them, where a video cannot be indexed or its vectors are not of the
         index's space and dimensions.
         """
@@ -251,34 +291,65 @@ class Store:
                 check_video(video)
                 for track in video.tracks:
                     self._claim_space(database, space, track.vectors.shape[1])
-                self._put(database, video)
+                self._put(database, video, beside=beside)
                 count += 1
             database.execute("UPDATE index_facts SET updated_at = ?", (self._clock(),))
         return count
 
-    def _claim_space(self, database: sqlite3.Connection, space: str, dimensions: int) -> None:
+    def remove(self, video_ids: Iterable[str]) -> list[str]:
+        """Take videos out, in one transaction; those of them that were there.
+
+        An index without a track has no space any more, and no calibration.
+        """
+        with self._writing() as database:
+            removed = [one for one in dict.fromkeys(video_ids) if self._remove(database, one)]
+            if removed:
+                database.execute("UPDATE index_facts SET updated_at = ?", (self._clock(),))
+            if removed and not database.execute("SELECT 1 FROM track LIMIT 1").fetchall():
+                database.execute("UPDATE index_facts SET space = NULL, dimensions = NULL")
+                database.execute("DELETE FROM calibration")
+        return removed
+
+    def _remove(self, database: sqlite3.Connection, video_id: str) -> bool:
+        rows = database.execute("DELETE FROM video WHERE video_id = ? RETURNING video_key", (video_id,)).fetchall()
+        database.executemany("DELETE FROM track WHERE video_key = ?", rows)
+        return bool(rows)
+
+    def _check_space(self, database: sqlite3.Connection, space: str, dimensions: int) -> bool:
+        """Whether the index is of this space already; raises ``UsageError`` where it is of another."""
         ((held, held_dimensions),) = database.execute("SELECT space, dimensions FROM index_facts")
-        if held is None:
-            if not _NAME_OF_SPACE.fullmatch(space):
-                raise UsageError(f"a space is named with 1 to 64 letters, digits, '.', '_' and '-', not {space!r}")
-            database.execute("UPDATE index_facts SET space = ?, dimensions = ?", (space, dimensions))
-        elif held != space:
+        if held is None and not _NAME_OF_SPACE.fullmatch(space):
+            raise UsageError(f"a space is named with 1 to 64 letters, digits, '.', '_' and '-', not {space!r}")
+        if held is not None and held != space:
             raise UsageError(
                 f"{self.path} holds vectors of the space {held!r}; vectors of {space!r} cannot be compared with them: "
-                "put them into an index of their own"
+                "put them into an index of their own (`bulk-classify index create`)"
             )
-        elif held_dimensions != dimensions:
+        if held is not None and held_dimensions != dimensions:
             raise UsageError(f"vectors of the space {held!r} have {held_dimensions} dimensions here, not {dimensions}")
+        return held is not None
 
-    def _put(self, database: sqlite3.Connection, video: IndexedVideo) -> None:
+    def _claim_space(self, database: sqlite3.Connection, space: str, dimensions: int) -> None:
+        if not self._check_space(database, space, dimensions):
+            database.execute("UPDATE index_facts SET space = ?, dimensions = ?", (space, dimensions))
+
+    def _put(self, database: sqlite3.Connection, video: IndexedVideo, *, beside: bool) -> None:
         now = self._clock()
+        name, seconds = "excluded.filename", "excluded.duration_seconds"
+        if beside:
+            name, seconds = f"coalesce(nullif({name}, ''), filename)", f"max(duration_seconds, {seconds})"
         ((video_key,),) = database.execute(
-            "INSERT INTO video (video_id, filename, duration_seconds, created_at, updated_at) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (video_id) DO UPDATE SET filename = excluded.filename,"
-            " duration_seconds = excluded.duration_seconds, updated_at = excluded.updated_at RETURNING video_key",
-            (video.video_id, video.filename, video.duration_seconds, now, now),
+            "INSERT INTO video (video_id, filename, duration_seconds, created_at, updated_at, revision)"  # noqa: S608 - constants
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (video_id) DO UPDATE"
+            f" SET filename = {name}, duration_seconds = {seconds},"
+            " updated_at = excluded.updated_at, revision = excluded.revision RETURNING video_key",
+            (video.video_id, video.filename, video.duration_seconds, now, now, video.revision),
         ).fetchall()
-        database.execute("DELETE FROM track WHERE video_key = ?", (video_key,))
+        replaced = [(video_key, track.option) for track in video.tracks]
+        if beside:
+            database.executemany("DELETE FROM track WHERE video_key = ? AND option = ?", replaced)
+        else:
+            database.execute("DELETE FROM track WHERE video_key = ?", (video_key,))
         for track in video.tracks:
             database.execute(
                 "INSERT INTO track VALUES (?, ?, ?, ?, ?, ?)",

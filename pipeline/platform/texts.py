@@ -1,26 +1,37 @@
-"""An index from texts: what is seen, said and written in videos, as captions and transcripts tell it.
+"""Videos from texts: what is seen, said and written in them, as captions and transcripts tell it.
 
-The form is NDJSON, a video a line: ``video_id``, ``filename``, ``duration_seconds``, and for each option a list of
-clips with ``start`` and ``end`` in seconds and their ``text``. The quickstart's texts have it too.
+Texts of whole videos come as NDJSON, a video a line: ``video_id``, ``filename``, ``duration_seconds``, and for each
+option a list of clips with ``start`` and ``end`` in seconds and their ``text``. The quickstart's texts have this form.
+Texts of one option come as subtitles (SRT, WebVTT), or as NDJSON with a clip a line; then the user says which option
+they are for, and the name of the file, up to its first dot, is the video's id where a line does not tell it.
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
-from pipeline.errors import InputError
-from pipeline.platform.calibration import uncalibrated_options
-from pipeline.platform.embed import Embedder, WordEmbedder, embed_track
+from pipeline.errors import UsageError
+from pipeline.platform.embed import Embedder, embed_track
+from pipeline.platform.importing import Found, Report, Source, by_video, numbered_lines, read_files, suffix_of
 from pipeline.platform.store import Store
-from pipeline.platform.videos import IndexedVideo
+from pipeline.platform.subtitles import cues
+from pipeline.platform.videos import IndexedVideo, Vectors
 
-_LISTED_PROBLEMS = 20
+SUFFIXES = (".srt", ".vtt", ".ndjson", ".jsonl")
+"""How the files are named that a folder is searched for."""
+
+_SUBTITLES = (".srt", ".vtt")
+_VideoId = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]+\Z")]
+_T = TypeVar("_T")
 
 
 class TextClip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,13 +45,37 @@ class TextClip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TextVideo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A video as texts tell it: a track of clips an option. ``subject`` is for people and is not indexed."""
 
-    video_id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]+\Z")]
+    video_id: _VideoId
     filename: str
     duration_seconds: float
     subject: str = ""
     visual: tuple[TextClip, ...] = ()
     conversation: tuple[TextClip, ...] = ()
     text_in_video: tuple[TextClip, ...] = ()
+
+
+class _ClipLine(msgspec.Struct, frozen=True):
+    """A line with one clip; what else it tells is not of interest."""
+
+    start: float
+    end: float
+    text: str
+    video_id: _VideoId = ""
+
+
+class _NoVectors:
+    """Stands in for an embedder while texts are only checked."""
+
+    @property
+    def space(self) -> str:
+        return ""
+
+    @property
+    def cache_name(self) -> str:
+        return ""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        return np.zeros((len(texts), 1), dtype=np.float32)
 
 
 def indexed(video: TextVideo, embedder: Embedder) -> IndexedVideo:
@@ -54,56 +89,101 @@ def indexed(video: TextVideo, embedder: Embedder) -> IndexedVideo:
     return IndexedVideo(video.video_id, video.filename, video.duration_seconds, tracks)
 
 
-def create_index(file: Path, name: str, texts: Path | None) -> dict[str, object]:
-    """Make an index, empty or with the videos of a text file; its facts.
-
-    Raises ``UsageError`` where the file exists, and ``InputError`` for texts that cannot be read, before it is made.
-    """
-    videos = read_texts(texts) if texts else []
-    with Store.create(file, secrets.token_hex(12), name) as store:
-        fill(store, videos, WordEmbedder())
-    return index_info(file)
-
-
 def fill(store: Store, videos: Iterable[TextVideo], embedder: Embedder) -> None:
     """Add videos to an index."""
     store.add_videos((indexed(video, embedder) for video in videos), embedder.space)
 
 
-def read_texts(path: Path) -> list[TextVideo]:
-    """The videos of a text file. Raises ``InputError`` with every bad line, or why the file cannot be read."""
-    decoder = msgspec.json.Decoder(TextVideo)
-    videos: list[TextVideo] = []
-    problems: list[str] = []
+@dataclass(frozen=True, slots=True)
+class OneOption:
+    """What texts are for that do not say it, and how long videos are, in seconds by their ids."""
+
+    option: str | None = None
+    durations: Mapping[str, float] = field(default_factory=dict)
+
+    def video(self, video_id: str, clips: Sequence[TextClip]) -> TextVideo:
+        """A video of these clips; where its duration is not known it ends with the last of them.
+
+        What goes on beyond a known duration is cut off there. Raises ``UsageError`` where no option is told.
+        """
+        if self.option is None:
+            raise UsageError(
+                f"say what the texts of {video_id!r} are for: --option visual, conversation or text_in_video"
+            )
+        seconds = self.durations.get(video_id)
+        if seconds is None:
+            seconds = max((clip.end for clip in clips), default=0.0)
+        within = tuple(TextClip(clip.start, min(clip.end, seconds), clip.text) for clip in clips)
+        return msgspec.structs.replace(TextVideo(video_id, "", seconds), **{self.option: within})
+
+
+def text_source(files: Sequence[Path], embedder: Embedder, one_option: OneOption = OneOption()) -> Source[TextVideo]:
+    """The videos of text files; ``one_option`` is about those with the texts of one option."""
+
+    def read(file: Path, report: Report) -> Iterator[Found[TextVideo]]:
+        if suffix_of(file) in _SUBTITLES:
+            return _subtitled_video(file, one_option, report)
+        return _videos_of_ndjson(file, one_option, report)
+
+    return Source(
+        lambda report: read_files(files, read, report),
+        draft=partial(indexed, embedder=_NoVectors()),
+        finished=partial(indexed, embedder=embedder),
+    )
+
+
+def _subtitled_video(file: Path, one_option: OneOption, report: Report) -> Iterator[Found[TextVideo]]:
+    problems = 0
+
+    def counted(problem: str) -> None:
+        nonlocal problems
+        problems += 1
+        report(problem)
+
+    found = cues(numbered_lines(file, counted), lambda number, problem: counted(f"{file}:{number}: {problem}"))
+    clips = [TextClip(*cue) for cue in found]
+    if clips or _id_of(file) in one_option.durations:
+        yield Found(str(file), one_option.video(_id_of(file), clips))
+    elif not problems:
+        report(f"{file}: it has no cue, and --durations does not tell how long the video is")
+
+
+def _videos_of_ndjson(file: Path, one_option: OneOption, report: Report) -> Iterator[Found[TextVideo]]:
+    """The first line tells which of the two forms the file has."""
+    lines = ((number, line) for number, line in numbered_lines(file, report) if line.strip())
+    first = next(lines, None)
+    if first is None:
+        return
+    every = chain((first,), lines)
+    if not _is_clip(first[1]):
+        for number, video in _decoded(every, TextVideo, file, report):
+            yield Found(f"{file}:{number}", video)
+        return
+    clips = ((number, _named(clip, file)) for number, clip in _decoded(every, _ClipLine, file, report))
+    for number, of_video in by_video(clips):
+        found = [TextClip(clip.start, clip.end, clip.text) for clip in of_video if clip.text.strip()]
+        yield Found(f"{file}:{number}", one_option.video(of_video[0].video_id, found))
+
+
+def _is_clip(line: str) -> bool:
     try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError([f"{path}: {error.strerror}"]) from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+        return "start" in msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+def _decoded(lines: Iterable[tuple[int, str]], kind: type[_T], file: Path, report: Report) -> Iterator[tuple[int, _T]]:
+    decoder = msgspec.json.Decoder(kind)
+    for number, line in lines:
         try:
-            videos.append(decoder.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            problems.append(f"{path}:{number}: {error}")
-    if problems:
-        more = [f"{len(problems)} bad lines in all"] if len(problems) > _LISTED_PROBLEMS else []
-        raise InputError(problems[:_LISTED_PROBLEMS] + more)
-    return videos
+            yield number, decoder.decode(line)
+        except (msgspec.DecodeError, RecursionError) as error:
+            report(f"{file}:{number}: {error}")
 
 
-def index_info(file: Path) -> dict[str, object]:
-    """What is in an index, as plain values."""
-    with Store.open(file) as store:
-        facts = store.facts()
-        return {
-            "file": str(file),
-            "index_id": facts.index_id,
-            "name": facts.name,
-            "videos": facts.video_count,
-            "seconds": facts.total_seconds,
-            "options": list(facts.options),
-            "space": store.space,
-            "score_source": store.score_source(),
-            "uncalibrated": uncalibrated_options(store.space, store.calibration()),
-        }
+def _named(clip: _ClipLine, file: Path) -> _ClipLine:
+    return clip if clip.video_id else msgspec.structs.replace(clip, video_id=_id_of(file))
+
+
+def _id_of(file: Path) -> str:
+    return file.name.partition(".")[0]

@@ -54,12 +54,16 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class IndexedVideo:
-    """A video of an index, with at most one track an option."""
+    """A video of an index, with at most one track an option.
+
+    ``revision`` is what its source calls this state of it, where an import may ask again; a store keeps it to itself.
+    """
 
     video_id: str
     filename: str
     duration_seconds: float
     tracks: tuple[Track, ...]
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,19 @@ class Calibration:
 
     steepness: float = 20.0
     midpoint: float = 0.129
+
+
+def normalised(vectors: NDArray[np.floating]) -> Vectors:
+    """The rows in length 1; a row of zeros stays one. Raises ``ValueError`` for what is not a finite number."""
+    exact = vectors.astype(np.float64)
+    if not np.isfinite(exact).all():
+        raise ValueError("a vector has something that is not a finite number")
+    # The largest component first, so that no square overflows or vanishes.
+    largest = np.abs(exact).max(axis=1, initial=0.0, keepdims=True)
+    np.divide(exact, largest, out=exact, where=largest > 0)
+    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    np.divide(exact, lengths, out=exact, where=lengths > 0)
+    return exact.astype(np.float32)
 
 
 def check_video(video: IndexedVideo) -> None:

@@ -27,7 +27,8 @@ import duckdb
 import zstandard
 
 from pipeline.errors import InputError
-from pipeline.ids import LISTED_PROBLEMS, STANDARD_INPUT, read_videos
+from pipeline.ids import STANDARD_INPUT, read_videos
+from pipeline.lines import LISTED_PROBLEMS
 from pipeline.models import Video
 from tests.fuzz.mutation import json_bytes, mutated, spoilt
 from tests.fuzz.running import Reader, check_message, write

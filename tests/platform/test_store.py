@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import StorageError, UsageError
-from pipeline.platform.store import Store
+from pipeline.platform.store import Store, TrackCounts
 from pipeline.platform.videos import Calibration, IndexedVideo, Track
 from pipeline.wire import IndexFacts, VideoFacts
 from tests.platform.made_up import SPACE, prompt_vectors, track, video
@@ -97,6 +97,51 @@ def test_a_video_that_is_entered_again_replaces_itself(store: Store, clock: Cloc
     assert_same(found, shorter)
     assert store.video("talk") == VideoFacts("talk", "talk.mp4", 3.0, 1000.0, 5000.0)
     assert store.video("nobody") is None
+
+
+def test_a_track_may_come_beside_those_of_other_options(store: Store) -> None:
+    store.add_videos([TALK], SPACE)
+    seen = track("visual", (0, 3, [40]), (3, 5, [50]))
+    store.add_videos([IndexedVideo("talk", "", 5.0, (seen,)), video("other", 5, seen)], SPACE, beside=True)
+    (found,) = store.load(["talk"], ["visual", "conversation"])
+    assert_same(found, IndexedVideo("talk", "talk.mp4", 12.5, (TALK.tracks[0], seen)))
+    store.add_videos([IndexedVideo("talk", "new.mp4", 20.0, (seen,))], SPACE, beside=True)
+    assert store.video("talk") == VideoFacts("talk", "new.mp4", 20.0, 1000.0, 1000.0)
+
+
+def test_the_state_that_a_source_named_is_kept_with_each_video(store: Store) -> None:
+    store.add_videos([replace(TALK, revision="7"), MUTE], SPACE)
+    assert store.revisions(["mute", "talk", "nobody"]) == {"talk": "7", "mute": ""}
+    store.add_videos([replace(TALK, revision="8")], SPACE)
+    assert store.revisions(["talk"]) == {"talk": "8"}
+
+
+def test_what_is_there_is_counted_by_option(store: Store) -> None:
+    assert (store.tracks(), store.dimensions) == ({}, 0)
+    store.add_videos([TALK, MUTE], SPACE)
+    assert store.tracks() == {"conversation": TrackCounts(1, 2), "visual": TrackCounts(1, 1)}
+    assert store.dimensions == 5
+    assert store.bytes_on_disk() >= store.path.stat().st_size > 0
+
+
+def test_removed_videos_are_gone_with_their_tracks(store: Store, clock: Clock) -> None:
+    store.add_videos([TALK, MUTE], SPACE)
+    clock.now = 2000
+    assert store.remove(["mute", "nobody", "mute"]) == ["mute"]
+    assert store.facts() == IndexFacts("the-index", "Test", ("conversation", "visual"), 1, 12.5, 1000.0, 2000.0)
+    assert store.space == SPACE
+    clock.now = 3000
+    assert store.remove(["nobody"]) == []
+    assert store.facts().updated_at == 2000.0
+
+
+def test_an_index_without_a_track_is_of_no_space_and_may_become_one_of_another(store: Store) -> None:
+    store.add_videos([TALK, MUTE], SPACE)
+    store.set_calibration("visual", Calibration(15.5, 0.2))
+    assert store.remove(["talk"]) == ["talk"]
+    assert (store.space, store.dimensions, store.tracks(), store.calibration()) == (None, 0, {}, {})
+    store.add_videos([video("talk", 5, track("visual", (0, 5, [1])))], "other")
+    assert (store.space, store.calibration()) == ("other", {"visual": Calibration()})
 
 
 def test_videos_are_listed_page_by_page_in_the_order_asked(store: Store, clock: Clock) -> None:
@@ -263,7 +308,7 @@ def test_another_programs_database_and_another_format_are_refused(store: Store, 
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StorageError, match="has format 99, this program reads 1"):
+    with pytest.raises(StorageError, match="has format 99, this program reads 2"):
         Store.open(path)
 
 

@@ -1,0 +1,90 @@
+"""Cues of SubRip (SRT) and WebVTT files: when something is said or shown, and its words without markup.
+
+Written here, because the libraries for these formats skip what they cannot read, and a cue that is skipped is a
+sentence that nobody will ever find. A file is a sequence of blocks with blank lines between them; a block is a cue when
+its first or second line has its times, and in WebVTT may be a note, a style or a region. Anything else is told with its
+line. (WebVTT: https://www.w3.org/TR/webvtt1/; SubRip has no standard but its program's habits.)
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+_TIME = r"(?:(\d{1,5}):)?([0-5]?\d):([0-5]?\d)[.,](\d{1,3})"
+_TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?", re.ASCII)
+_ARROW = "-->"
+# Lines of a block; a file without a blank line is no file of cues.
+_LONGEST_BLOCK = 1_000
+# <i>, <v Speaker>, <00:01.000>; {\an8} and the like are SubRip's.
+_MARKUP = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
+_NO_CUE = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
+
+_Block = list[tuple[int, str]]
+
+
+class Cue(NamedTuple):
+    """What is said or shown from one moment to another, in seconds."""
+
+    start: float
+    end: float
+    text: str
+
+
+def cues(lines: Iterable[tuple[int, str]], report: Callable[[int, str], None]) -> Iterator[Cue]:
+    """The cues of numbered lines that have words. What is wrong is reported with its line, and reading goes on."""
+    is_webvtt = False
+    for place, block in enumerate(_blocks(lines)):
+        number, first = block[0]
+        if place == 0 and first.startswith("WEBVTT"):
+            is_webvtt = True
+        elif not (is_webvtt and _NO_CUE.match(first)):
+            cue = _cue(block, report, number)
+            if cue is not None and cue.text:
+                yield cue
+
+
+def _blocks(lines: Iterable[tuple[int, str]]) -> Iterator[_Block]:
+    block: _Block = []
+    for number, line in lines:
+        if line.strip() and len(block) < _LONGEST_BLOCK:
+            block.append((number, line.strip()))
+        elif block:
+            yield block
+            block = [(number, line.strip())] if line.strip() else []
+    if block:
+        yield block
+
+
+def _cue(block: _Block, report: Callable[[int, str], None], number: int) -> Cue | None:
+    """The cue of a block, whose times stand in its first line or below a name or number."""
+    at = next((place for place, (_, line) in enumerate(block[:2]) if _ARROW in line), None)
+    if at is None:
+        report(
+            number, f"expected a cue with times such as 00:01:02,500 {_ARROW} 00:01:04,000, not {_shown(block[0][1])}"
+        )
+        return None
+    line_number, line = block[at]
+    times = _TIMES.fullmatch(line)
+    if times is None:
+        report(line_number, f"times are written as 00:01:02,500 {_ARROW} 00:01:04,000, not {_shown(line)}")
+        return None
+    start, end = _seconds(*times.groups()[:4]), _seconds(*times.groups()[4:])
+    if not start < end:
+        report(line_number, f"the cue ends when or before it begins: {_shown(line)}")
+        return None
+    return Cue(start, end, _words(line for _, line in block[at + 1 :]))
+
+
+def _seconds(hours: str | None, minutes: str, seconds: str, fraction: str) -> float:
+    return int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction.ljust(3, "0")) / 1000
+
+
+def _words(lines: Iterable[str]) -> str:
+    return " ".join(html.unescape(_MARKUP.sub("", " ".join(lines))).split())
+
+
+def _shown(text: str) -> str:
+    return ascii(text[:60]) + ("…" if len(text) > 60 else "")

@@ -1,0 +1,100 @@
+"""Cues of SRT and WebVTT, and what is told of lines that are none."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.platform.subtitles import Cue, cues
+
+SRT = """\
+1
+00:00:01,500 --> 00:00:04,000
+<i>Hello</i> there,
+{\\an8}my friend.
+
+2
+01:02:03,4 --> 01:02:05,000 X1:40 X2:600
+Bye &amp; thanks.
+
+"""
+VTT = """\
+WEBVTT - some title
+Kind: captions
+
+STYLE
+::cue { color: red }
+
+NOTE
+00:00.000 --> 00:01.000
+this is a note
+
+intro
+00:01.500 --> 00:04.000 align:start position:0%
+<v Ada>Hello <00:00:02.000><c>there</c>
+
+99:00:00.000 --> 99:00:01.250
+late
+"""
+
+
+def read(text: str) -> tuple[list[Cue], list[str]]:
+    problems: list[str] = []
+    lines = enumerate(text.splitlines(), 1)
+    return list(cues(lines, lambda number, problem: problems.append(f"{number}: {problem}"))), problems
+
+
+def test_subrip_is_read_without_its_markup() -> None:
+    assert read(SRT) == ([Cue(1.5, 4.0, "Hello there, my friend."), Cue(3723.4, 3725.0, "Bye & thanks.")], [])
+
+
+def test_webvtt_is_read_without_notes_styles_and_settings() -> None:
+    assert read(VTT) == ([Cue(1.5, 4.0, "Hello there"), Cue(356400.0, 356401.25, "late")], [])
+
+
+def test_a_cue_without_words_is_left_out() -> None:
+    assert read("1\n00:00:01,000 --> 00:00:02,000\n<i></i>\n") == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("1\n00:00:01,000 -> 00:00:02,000\nHi\n", "1: expected a cue with times such as"),
+        ("Hello\nyou\n", "1: expected a cue with times such as 00:01:02,500 --> 00:01:04,000, not 'Hello'"),
+        ("1\n00:00:01 --> 00:00:02\nHi\n", "2: times are written as 00:01:02,500 --> 00:01:04,000, not '00:00:01 -->"),
+        ("\n\n1\n00:00:02,000 --> 00:00:02,000\nHi\n", "4: the cue ends when or before it begins"),
+        ("1\n00:00:61,000 --> 00:00:62,000\nHi\n", "2: times are written as"),
+    ],
+)
+def test_a_bad_cue_is_told_with_its_line_and_the_others_are_read(text: str, problem: str) -> None:
+    found, problems = read(f"{text}\n{SRT}")
+    assert len(found) == 2
+    assert len(problems) == 1
+    assert problems[0].startswith(problem)
+
+
+def test_a_file_without_a_blank_line_is_not_held() -> None:
+    found, problems = read("word\n" * 2_500)
+    assert (found, [problem.split(":")[0] for problem in problems]) == ([], ["1", "1001", "2001"])
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**7), st.integers(1, 10**6), st.text("abc é", min_size=1)), max_size=5))
+def test_what_is_written_as_subrip_or_webvtt_is_read_back(spoken: list[tuple[int, int, str]]) -> None:
+    def time(millis: int, mark: str) -> str:
+        minutes, rest = divmod(millis, 60_000)
+        return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{mark}{rest % 1000:03}"
+
+    expected = [
+        Cue(start / 1000, (start + length) / 1000, " ".join(text.split()))
+        for start, length, text in spoken
+        if text.split()
+    ]
+    for header, mark in (("", ","), ("WEBVTT\n\n", ".")):
+        blocks = [f"{time(at, mark)} --> {time(at + length, mark)}\n{text.strip()}\n\n" for at, length, text in spoken]
+        found, problems = read(header + "".join(blocks))
+        assert problems == []
+        assert found == [
+            Cue(pytest.approx(one.start), pytest.approx(one.end), one.text)  # type: ignore[arg-type]
+            for one in expected
+        ]

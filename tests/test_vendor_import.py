@@ -1,0 +1,431 @@
+"""`index import vendor`: an index of the vendor's, whatever happens on the way, and each video asked for once."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+from anyio.streams.text import TextReceiveStream
+
+from pipeline.config import ApiKey, load
+from pipeline.errors import KeyRefused, PlatformDown, StopRun, UsageError
+from pipeline.platform.indexes import create_index, index_info
+from pipeline.platform.store import Store
+from pipeline.platform.videos import IndexedVideo
+from pipeline.progress import Console
+from pipeline.run import Order
+from pipeline.vendor_import import Imported, ImportPlan, Wanted, base_url, import_videos, plan_import
+from tests.runs import KEY, Desk, Finished, MovedClock, library
+from tests.servers.vendor import Asked, Change, Cut, Fault, Hold, Reset, Status, VendorServer, vector
+
+DIMENSIONS = 16
+CONCURRENCY = 4
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    create_index(tmp_path / "my.index", "mine", None, index_id="index1")
+    return tmp_path / "my.index"
+
+
+def serving(
+    videos: dict[str, float], faults: Callable[[Asked], Fault | None] = lambda _: None, **more: Any
+) -> VendorServer:
+    return VendorServer(videos, key=KEY, dimensions=DIMENSIONS, faults=faults, **more)
+
+
+async def bring(
+    desk: Desk, index: Path, server: VendorServer, clock: MovedClock | None = None, **wanted: Any
+) -> tuple[Imported, StopRun | None]:
+    return await import_videos(order(desk, server, clock), Wanted(index, "index1", **wanted))
+
+
+def order(desk: Desk, server: VendorServer, clock: MovedClock | None = None, rate: float = 0.0) -> Order:
+    """What the command makes of its options; with a clock of a test's, waiting takes no time."""
+    flags = {
+        "job.options": ["visual"],
+        "job.classes": [{"name": "-", "prompts": ["-"]}],
+        "input.index_id": "index1",
+        "limits.concurrency": CONCURRENCY,
+        "limits.requests_per_second": rate,
+        "--api-url": server.url,
+    }
+    config = load(None, flags=flags, environment={}).config
+    timer: dict[str, Any] = {"clock": clock, "timer": clock.timer} if clock else {}
+    console, folder = Console(io.StringIO()), desk.folder
+    return Order(
+        config, folder / "out", ApiKey(KEY), console, io.BytesIO(), folder / "cache", jitter=lambda: 0.0, **timer
+    )
+
+
+def content(index: Path) -> dict[str, tuple[Any, ...]]:
+    """All that an index holds, as values that can be compared."""
+    with Store.open(index) as store:
+        videos = store.load(list(store.durations()), ["visual", "conversation", "text_in_video"])
+        revisions = store.revisions([one.video_id for one in videos])
+        calibration = store.calibration()
+        assert store.space == f"marengo3.0-{DIMENSIONS}"
+    return {one.video_id: (revisions[one.video_id], calibration, *_values(one)) for one in videos}
+
+
+def _values(one: IndexedVideo) -> tuple[Any, ...]:
+    tracks = [
+        (track.option, track.starts.tobytes(), track.ends.tobytes(), track.vectors.tobytes(), track.texts)
+        for track in one.tracks
+    ]
+    return one.filename, one.duration_seconds, tracks
+
+
+# ------------------------------------------------------------------------------------------------------- what comes in
+
+
+async def test_a_video_comes_with_its_clips_its_transcript_and_its_duration(desk: Desk, index: Path) -> None:
+    async with serving({"clip": 20.5}) as server:
+        assert await bring(desk, index, server) == (Imported(listed=1, imported=1), None)
+    with Store.open(index) as store:
+        (video,) = store.load(["clip"], ["visual", "conversation", "text_in_video"])
+    assert (video.filename, video.duration_seconds) == ("clip.mp4", 20.5)
+    spoken, seen = video.tracks
+    assert (spoken.option, seen.option) == ("conversation", "visual")
+    for track, option in ((seen, "visual"), (spoken, "transcription")):
+        assert track.starts.tolist() == [0.0, 6.0, 12.0, 18.0]
+        assert track.ends.tolist() == [6.0, 12.0, 18.0, 20.5]
+        sent = np.array([vector("clip", option, f"{start} clip", DIMENSIONS) for start in track.starts])
+        assert track.vectors == pytest.approx(sent / np.linalg.norm(sent, axis=1, keepdims=True), abs=1e-6)
+    assert spoken.texts == tuple(f"Sentence {number} of clip." for number in range(4))
+    assert seen.texts == ()
+
+
+async def test_vectors_of_sounds_come_only_on_demand_and_count_as_conversation(desk: Desk, index: Path) -> None:
+    async with serving({"clip": 6.0}) as server:
+        await bring(desk, index, server)
+        assert index_info(index)["tracks"] == {
+            "conversation": {"videos": 1, "clips": 1},
+            "visual": {"videos": 1, "clips": 1},
+        }
+        came_to, _ = await bring(desk, index, server, audio=True)
+    assert came_to == Imported(listed=1, imported=1)
+    with Store.open(index) as store:
+        (video,) = store.load(["clip"], ["conversation"])
+    assert sorted(video.tracks[0].texts) == ["", "Sentence 0 of clip."]
+
+
+async def test_videos_that_are_not_ready_are_left_for_the_next_time(desk: Desk, index: Path) -> None:
+    async with serving(library(3, 12)) as server:
+        server.status["video0001"] = "indexing"
+        assert await bring(desk, index, server) == (Imported(listed=3, not_ready=1, imported=2), None)
+        server.status.clear()
+        assert await bring(desk, index, server) == (Imported(listed=3, unchanged=2, imported=1), None)
+        assert sorted(server.videos_asked()) == sorted(library(3, 12))
+
+
+async def test_only_what_has_changed_is_asked_for_again(desk: Desk, index: Path) -> None:
+    async with serving(library(120, 12)) as server:
+        assert (await bring(desk, index, server))[0] == Imported(listed=120, imported=120)
+        server.updated["video0077"] = "2026-01-01T00:00:00Z"
+        server.asked.clear()
+        assert (await bring(desk, index, server))[0] == Imported(listed=120, unchanged=119, imported=1)
+        assert server.videos_asked() == ["video0077"]
+
+
+# ------------------------------------------------------------------------------------------------------ kills and stops
+
+
+def command(index: Path, server: VendorServer) -> list[str | Path]:
+    wanted = ["--index-id", "index1", "--api-url", server.url, "--requests-per-second", "0", "--json"]
+    return ["index", "import", "vendor", index, *wanted]
+
+
+def held(index: Path) -> set[str]:
+    with Store.open(index) as store:
+        return set(store.durations())
+
+
+async def test_a_kill_in_the_middle_costs_what_was_under_way_and_changes_nothing(desk: Desk, tmp_path: Path) -> None:
+    """200 videos; the platform holds its answers from the 80th on, and then the process is killed."""
+    videos = library(200, 30)
+    undisturbed, killed = tmp_path / "undisturbed.index", tmp_path / "killed.index"
+    for file in (undisturbed, killed):
+        create_index(file, "mine", None)
+    async with serving(videos) as server:
+        first = await desk.command(*command(undisturbed, server))
+        assert json.loads(first.stdout) == _told(listed=200, imported=200)
+    async with serving(videos, lambda seen: Hold() if seen.kind == "video" and seen.number >= 80 else None) as server:
+        process = await desk.start(*command(killed, server))
+        await server.until_held(80 + CONCURRENCY - 1)
+        os.kill(process.pid, signal.SIGKILL)
+        assert await process.wait() == -signal.SIGKILL
+        there = held(killed)
+        asked_before = set(server.videos_asked())
+        assert there <= asked_before
+        assert len(asked_before - there) == CONCURRENCY
+        server.asked.clear()
+        server.release()
+        again = await desk.command(*command(killed, server))
+        assert json.loads(again.stdout) == _told(listed=200, unchanged=len(there), imported=200 - len(there))
+        asked_again = Counter(server.videos_asked())
+        assert set(asked_again) == set(videos) - there
+        assert set(asked_again.values()) == {1}
+    assert content(killed) == content(undisturbed)
+
+
+def _told(**counts: int) -> dict[str, Any]:
+    none = dict.fromkeys(("listed", "not_ready", "unchanged", "imported", "of_other_spaces", "failed"), 0)
+    return {**none, **counts, "failures": []}
+
+
+async def test_a_signal_ends_it_after_what_is_under_way_and_says_how_to_go_on(desk: Desk, index: Path) -> None:
+    videos = library(60, 12)
+    async with serving(videos, lambda seen: Hold() if seen.kind == "video" and seen.number >= 20 else None) as server:
+        async with await anyio.open_process(
+            [sys.executable, "-m", "pipeline", *map(str, command(index, server))], env=desk._environment({})
+        ) as process:
+            assert process.stderr is not None
+            said = TextReceiveStream(process.stderr)
+            await server.until_held(20 + CONCURRENCY - 1)
+            process.send_signal(signal.SIGTERM)
+            assert await said.receive() == "SIGTERM: finishing the requests under way; once more ends at once\n"
+            server.release()
+            rest = "".join([text async for text in said])
+            assert await process.wait() == 130
+        assert rest == "next: the same command goes on from here\nerror: stopped by SIGTERM\n"
+        assert set(server.videos_asked()) == held(index)
+    assert len(held(index)) == 20 + CONCURRENCY - 1
+
+
+# ------------------------------------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Status(500),
+        Status(503, b"<html>"),
+        Status(502),
+        Status(429),
+        Status(429, headers={"Retry-After": "90"}),
+        Cut(),
+        Reset(),
+        Status(200, b"<html>not JSON</html>"),
+    ],
+    ids=repr,
+)
+async def test_what_may_pass_is_asked_for_again(desk: Desk, index: Path, fault: Fault) -> None:
+    faulty = {("list", 1), ("list", 3), ("video", 2), ("video", 60)}
+    async with serving(library(70, 12), lambda seen: fault if (seen.kind, seen.number) in faulty else None) as server:
+        came_to, stopped = await bring(desk, index, server, MovedClock())
+        assert (came_to, stopped) == (Imported(listed=70, imported=70), None)
+        assert Counter(one.kind for one in server.asked) == {"list": 2 + 2, "video": 70 + 2}
+
+
+async def test_an_ordered_pause_holds_everybody_up(desk: Desk, index: Path) -> None:
+    """After the 429 nothing leaves for as long as the platform orders."""
+    clock = MovedClock()
+    moments: list[float] = []
+
+    def once_too_fast(seen: Asked) -> Fault | None:
+        moments.append(clock.now)
+        return Status(429, headers={"Retry-After": "240"}) if len(moments) == 10 else None
+
+    async with serving(library(30, 12), once_too_fast) as server:
+        assert (await bring(desk, index, server, clock))[0] == Imported(listed=30, imported=30)
+    under_way = [moment for moment in moments[10:] if moment < moments[9] + 240]
+    assert len(under_way) < CONCURRENCY
+    assert len(moments) == 32
+
+
+async def test_the_pace_is_kept(desk: Desk, index: Path) -> None:
+    """21 requests at two a second: the last leaves ten seconds after the first."""
+    clock = MovedClock()
+    began = clock.now
+    async with serving(library(20, 12)) as server:
+        await import_videos(order(desk, server, clock, rate=2.0), Wanted(index, "index1"))
+        assert len(server.asked) == 21
+    assert 10.0 <= clock.now - began < 11.0
+
+
+async def test_a_video_that_cannot_be_had_fails_by_itself(desk: Desk, index: Path) -> None:
+    def deleted(answer: dict[str, Any]) -> None:
+        del answer["embedding"]
+
+    def torn(answer: dict[str, Any]) -> None:
+        answer["embedding"]["video_embedding"]["segments"][0]["float"].pop()
+
+    def wrong(answer: dict[str, Any]) -> None:
+        answer["embedding"]["video_embedding"]["segments"] = "none"
+
+    faults: dict[str | None, Fault] = {
+        "video0001": Status(404, b'{"code": "resource_not_exist", "message": "The video does not exist."}'),
+        "video0002": Change(deleted),
+        "video0003": Change(torn),
+        "video0004": Change(wrong),
+        "video0005": Status(500),
+        "video0007": Status(504),  # and nobody is left to show that the platform is well
+    }
+    async with serving(library(8, 12), lambda seen: faults.get(seen.video_id)) as server:
+        came_to, stopped = await bring(desk, index, server, MovedClock())
+    assert (came_to.imported, came_to.failed, stopped) == (2, 6, None)
+    reasons = dict(line.split(": ", 1) for line in came_to.failures)
+    assert sorted(reasons) == sorted(filter(None, faults))
+    assert reasons["video0001"] == "HTTP 404 (resource_not_exist: The video does not exist.)"
+    assert reasons["video0002"].startswith("of its embeddings ('none') none is of a clip of visual or transcription")
+    assert reasons["video0003"] == "its vectors have different numbers of dimensions, or none"
+    assert reasons["video0004"].startswith("the answer is not of the shape of version 1.3: Expected `array | null`")
+    assert (reasons["video0005"], reasons["video0007"]) == ("HTTP 500", "HTTP 504")
+
+
+async def test_failed_videos_are_told_and_make_the_exit_code_3(desk: Desk, index: Path) -> None:
+    gone = Status(404, b'{"code": "resource_not_exist", "message": "Gone."}')
+    async with serving(library(3, 12), lambda seen: gone if seen.video_id == "video0001" else None) as server:
+        done = await desk.command(*command(index, server))
+    assert (done.exit_code, json.loads(done.stdout)["failed"]) == (3, 1)
+    assert done.stderr == "failed: video0001: HTTP 404 (resource_not_exist: Gone.)\n"
+
+
+async def test_a_platform_that_stays_away_ends_it(desk: Desk, index: Path) -> None:
+    async with serving(library(9, 12), lambda seen: Status(503) if seen.kind == "video" else None) as server:
+        came_to, stopped = await bring(desk, index, server, MovedClock())
+    assert came_to.imported == 0
+    assert isinstance(stopped, PlatformDown)
+    assert "has answered nothing for" in str(stopped)
+
+
+async def test_a_wrong_key_ends_it_with_one_request(desk: Desk, index: Path) -> None:
+    async with VendorServer(library(60, 12), key="another") as server:
+        _, stopped = await bring(desk, index, server)
+        assert server.denied == 1
+    assert isinstance(stopped, KeyRefused)
+    assert KEY not in str(stopped)
+
+
+async def test_an_index_or_version_that_is_not_there_is_told(desk: Desk, index: Path) -> None:
+    async with serving(library(3), index_id="another") as server:
+        done = await desk.command(*command(index, server))
+        assert (done.exit_code, done.stderr.splitlines()[-1]) == (
+            2,
+            "error: the index 'index1' cannot be listed: HTTP 404 (resource_not_exist: The index does not exist.)",
+        )
+    async with serving(library(3), lambda _: Status(404)) as server:
+        done = await desk.command(*command(index, server))
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[-1].endswith("is the id right, and the URL that of version 1.3?")
+
+
+async def test_a_list_without_an_end_is_refused(desk: Desk, index: Path) -> None:
+    first_page: list[Any] = []
+
+    def endless(answer: dict[str, Any]) -> None:
+        first_page.extend(answer["data"])
+        answer["data"], answer["page_info"]["total_page"] = first_page, 10**9
+
+    async with serving(library(3, 12), lambda seen: Change(endless) if seen.kind == "list" else None) as server:
+        came_to, stopped = await bring(desk, index, server)
+    assert came_to.listed == 3
+    assert str(stopped) == "the index 'index1' is listed with the same videos page after page"
+
+
+# -------------------------------------------------------------------------------------------------------- mixed spaces
+
+
+def old_model(video_id: str) -> str:
+    return "Marengo-retrieval-2.7" if video_id == "video0002" else "marengo3.0"
+
+
+async def test_a_second_model_is_refused_with_what_to_do(desk: Desk, index: Path) -> None:
+    async with serving(library(3, 12), model=old_model) as server:
+        await bring(desk, index, server, space="marengo3.0-16")
+        came_to, stopped = await bring(desk, index, server)
+    assert came_to.unchanged == 2
+    assert isinstance(stopped, UsageError)
+    assert str(stopped) == (
+        f"video 'video0002' was made by 'Marengo-retrieval-2.7': {index} holds vectors of the space 'marengo3.0-16'; "
+        "vectors of 'marengo-retrieval-2.7-16' cannot be compared with them: put them into an index of their own "
+        "(`bulk-classify index create`). With --space marengo3.0-16 this import leaves such videos out; with --space "
+        "marengo-retrieval-2.7-16 an import into another index takes them alone"
+    )
+
+
+async def test_each_space_can_be_taken_into_an_index_of_its_own(desk: Desk, tmp_path: Path) -> None:
+    async with serving(library(3, 12), model=old_model) as server:
+        for name, space, count in (("new", "marengo3.0-16", 2), ("old", "marengo-retrieval-2.7-16", 1)):
+            create_index(tmp_path / name, name, None)
+            came_to, stopped = await bring(desk, tmp_path / name, server, space=space)
+            assert (came_to, stopped) == (Imported(listed=3, imported=count, of_other_spaces=3 - count), None)
+            assert index_info(tmp_path / name)["space"] == space
+
+
+# ---------------------------------------------------------------------------------------------------------------- plan
+
+
+async def test_the_plan_tells_what_the_import_then_takes_and_changes_nothing(desk: Desk, index: Path) -> None:
+    async with serving(library(120, 30)) as server:
+        server.status["video0003"] = "failed"
+        before = index_info(index)
+        plan = await plan_import(order(desk, server, MovedClock(), rate=2.0), Wanted(index, "index1"))
+        assert index_info(index) == before
+        assert Counter(one.kind for one in server.asked) == {"list": 3, "video": 3}
+        assert plan == ImportPlan(
+            listed=120,
+            not_ready=1,
+            unchanged=0,
+            to_import=119,
+            hours=0.992,
+            requests=122,
+            seconds=61.0,
+            models=["marengo3.0"],
+            spaces=["marengo3.0-16"],
+            estimated_bytes=plan.estimated_bytes,
+            estimated_index_bytes=119 * 2 * 5 * DIMENSIONS * 4,
+        )
+        server.asked.clear()
+        await bring(desk, index, server)
+        assert len(server.asked) == plan.requests
+        assert (await plan_import(order(desk, server), Wanted(index, "index1"))).to_import == 0
+
+
+async def test_the_plan_is_printed_as_json(desk: Desk, index: Path) -> None:
+    async with serving(library(2, 30)) as server:
+        done = await desk.command(*command(index, server), "--plan")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, done.stderr, told["to_import"], told["spaces"]) == (0, "", 2, ["marengo3.0-16"])
+
+
+# ------------------------------------------------------------------------------------------------------------ the edge
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        (None, "https://api.twelvelabs.io/v1.3"),
+        ("https://proxy.example", "https://proxy.example/v1.3"),
+        ("https://proxy.example/", "https://proxy.example/v1.3"),
+        ("https://proxy.example/vendor/v1.3", "https://proxy.example/vendor/v1.3"),
+    ],
+)
+def test_a_base_url_gets_the_version_where_it_has_none(given: str | None, asked: str) -> None:
+    assert base_url(given) == asked
+
+
+async def refused(desk: Desk, *arguments: str | Path) -> Finished:
+    return await desk.command("index", "import", "vendor", *arguments, "--index-id", "index1")
+
+
+async def test_the_key_goes_nowhere_in_the_clear_and_an_index_must_exist(desk: Desk, index: Path) -> None:
+    done = await refused(desk, index, "--api-url", "http://proxy.example")
+    assert (done.exit_code, "https only" in done.stderr) == (2, True)
+    missing = desk.folder / "missing.index"
+    done = await refused(desk, missing)
+    assert (done.exit_code, done.stderr) == (
+        2,
+        f"error: there is no index at {missing}: `bulk-classify index create` makes one\n",
+    )
