@@ -269,16 +269,16 @@ class Ledger(IndexSpool, LedgerReports):
     def remember_window(self, window: Window) -> None:
         """Keep what is used of the quota's window."""
         self._run(
-            "INSERT INTO window VALUES (1, ?, ?, ?) ON CONFLICT DO UPDATE "
-            "SET used = excluded.used, resets_at = excluded.resets_at, most = excluded.most",
+            "INSERT OR REPLACE INTO window VALUES (1, ?, ?, ?, ?)",
             window.used,
             window.resets_at,
             window.limit,
+            window.closed_until,
         )
 
     def window(self) -> Window | None:
         """What was used of the quota's window when it was last written down."""
-        row = self._one("SELECT used, resets_at, most FROM window")
+        row = self._one("SELECT used, resets_at, most, closed_until FROM window")
         return None if row is None else Window(*row)
 
     # ------------------------------------------------------------------------------------------------------- spool

@@ -94,7 +94,8 @@ CREATE TABLE shown (
     UNIQUE (walk, id)
 );
 CREATE TABLE window (
-    one INTEGER PRIMARY KEY CHECK (one = 1), used INTEGER NOT NULL, resets_at REAL NOT NULL, most INTEGER
+    one INTEGER PRIMARY KEY CHECK (one = 1), used INTEGER NOT NULL, resets_at REAL NOT NULL, most INTEGER,
+    closed_until REAL NOT NULL
 );
 CREATE TABLE file (file INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, length INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE segment (

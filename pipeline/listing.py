@@ -2,12 +2,13 @@
 
 Pages are told by their number, and reading them takes minutes. A video that leaves the index meanwhile moves another
 across the border of two pages, where nobody sees it. So where the total changes on the way, or is not what the pages
-came to, the index is listed again, a few times. One that changes all the time is taken as it was shown; one whose pages
-contradict each other while its total stands still cannot be trusted.
+came to, the index is listed again, a few times. One that changes all the time is taken as the last listing showed it;
+one whose pages contradict each other while its total stands still cannot be trusted, nor one without an end.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from pipeline.client import Client
@@ -22,6 +23,8 @@ CHANGING = (
 )
 _MOST_LISTINGS = 3
 _MOST_WAITS = 60  # for a 429, up to a minute each
+_REMEMBERED_IDS = 5_000  # pages that come again and again, in turns
+_MOST_GROWTH, _SPARE_PAGES = 2, 10  # by how much an index may grow while it is read
 
 
 class Listing:
@@ -44,36 +47,41 @@ class Listing:
         Raises ``JobRefused`` where the platform does not list it, and ``PlatformDown`` where it fails again and again,
         or where the pages do not add up.
         """
-        for _ in range(_MOST_LISTINGS):
+        for tries_left in reversed(range(_MOST_LISTINGS)):
             self._flaw, self.is_steady = None, True
-            async for videos in self._once():
+            async for videos in self._once(is_last_try=not tries_left):
                 yield videos
             if self.is_steady:
                 return
         if self._flaw:
             raise PlatformDown(f"the index {self._index_id!r} cannot be listed: {self._flaw}")
 
-    async def _once(self) -> AsyncIterator[tuple[ListedVideo, ...]]:
-        """The index from its first page, to its last or to where it cannot be whole any more."""
+    async def _once(self, *, is_last_try: bool) -> AsyncIterator[tuple[ListedVideo, ...]]:
+        """The index from its first page, to its last or to where it is to be listed again."""
         number = count = 0
+        pages_at_first: int | None = None
         total: int | None = None
-        previous: tuple[ListedVideo, ...] = ()
+        recent: deque[str] = deque(maxlen=_REMEMBERED_IDS)
         while True:
             number += 1
             page = await self._page(number)
+            pages_at_first = pages_at_first or page.total_pages
             if number > 1 and page.total_results != total:
                 self.is_steady = False
-                return
+                if not is_last_try:
+                    return
             total, count, is_last = page.total_results, count + len(page.videos), number >= page.total_pages
-            if not is_last and (not page.videos or page.videos == previous):
+            if not is_last and {one.video_id for one in page.videos}.issubset(recent):
                 self._flaw = f"page {number} of {page.total_pages} shows nothing new"
-            elif total is not None and (count > total or (is_last and count < total)):
+            elif not is_last and number > _MOST_GROWTH * pages_at_first + _SPARE_PAGES:
+                self._flaw = f"it had {pages_at_first} pages at first, and has {page.total_pages} by now"
+            elif self.is_steady and total is not None and (count > total or (is_last and count < total)):
                 self._flaw = f"its pages show {count} videos up to page {number}, and it says {total}"
-            self.is_steady = self._flaw is None
             yield page.videos
-            if is_last or not self.is_steady:
+            if is_last or self._flaw:
+                self.is_steady = self.is_steady and not self._flaw
                 return
-            previous = page.videos
+            recent.extend(one.video_id for one in page.videos)
 
     async def _page(self, number: int) -> VideoListPage:
         tries = waits = 0

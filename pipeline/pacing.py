@@ -38,6 +38,7 @@ from pipeline.rate import STEADY, Departure, Rate, Timer
 
 _LONGEST_NAP_SECONDS = 30.0  # then the wall clock is read again: a laptop may have slept
 _CLOCK_JUMP_SECONDS = 60.0
+_GUESSED_WAIT_SECONDS = 3_600.0  # when nothing but 429s came for long, and nobody says until when
 _FAILURES_TO_BREAK = 5
 _LONGEST_BACKOFF_SECONDS = 60.0
 _LONGEST_PAUSE_SECONDS = 300.0  # a platform that orders more after a 429 means a quota, and not a pace
@@ -132,7 +133,7 @@ class Gate:
                 raise Drained
             self._renew_window()
             is_spent = 0 < self._pace.max_posts <= self.posts_spent
-            if self._count.has_place and not is_spent:
+            if self._count.opens_at() <= self._clock() and not is_spent:
                 self._count.take()
                 self.posts_spent += 1
                 return
@@ -147,11 +148,11 @@ class Gate:
                 await self._wait_for_window()
 
     async def _wait_for_window(self) -> None:
-        ends_at = self._count.ends_at
+        opens_at = self._count.opens_at()
         if not self._pace.wait_for_quota:
-            of = f" of {self._count.limit} POSTs" if self._count.limit else ""
-            raise QuotaReached(f"the quota{of} is used up until {utc(ends_at)}", resume_after=ends_at)
-        await self.pause(min(ends_at - self._clock(), _LONGEST_NAP_SECONDS))
+            of = f" of {self._count.limit} POSTs" if self._count.is_used_up else ""
+            raise QuotaReached(f"the quota{of} is used up until {utc(opens_at)}", resume_after=opens_at)
+        await self.pause(min(opens_at - self._clock(), _LONGEST_NAP_SECONDS))
         self._failing_since = self._timer.now()  # nothing was asked meanwhile, so nothing can have failed
 
     def _renew_window(self) -> None:
@@ -219,7 +220,7 @@ class Gate:
 
     def _check_place(self) -> None:
         self._renew_window()
-        if self._count.is_overbooked:
+        if self._count.is_overbooked(self._clock()):
             raise Overbooked
 
     async def _pass_rate(self) -> Departure:
@@ -280,8 +281,8 @@ class Gate:
     ) -> None:
         """A 429: every POST waits as ordered, and the pace comes back with a wider margin.
 
-        Where the quota is ``used_up``, by whomever, the next window is waited for instead; and so it is where a long
-        wait is ordered, or nothing but 429s came for ``give_up_after_seconds``. ``left_at`` is when the POST left, by
+        Where the quota is ``used_up``, by whomever, the next window is waited for instead, where a long wait is ordered
+        its end, and after nothing but 429s for ``give_up_after_seconds`` an hour. ``left_at`` is when the POST left, by
         the timer.
         """
         self._ended(spent=False, used=False)
@@ -291,10 +292,10 @@ class Gate:
             self._count.learn(used_up)
             ordered_seconds = None
         elif ordered_seconds is not None and ordered_seconds > _LONGEST_PAUSE_SECONDS:
-            self._count.exhaust(self._clock() + ordered_seconds)
+            self._count.close(self._clock() + ordered_seconds, is_told=True)
             ordered_seconds = None
         elif now - self._refusing_since > self._pace.give_up_after_seconds:
-            self._count.exhaust()
+            self._count.close(self._clock() + _GUESSED_WAIT_SECONDS, is_told=False)
             self._refusing_since = inf
         self._slow_down(ordered_seconds, left_at)
 
@@ -327,6 +328,7 @@ class Gate:
         count once: ``left_at`` is when this one left, by the timer.
         """
         self._ended(spent=perhaps_billed, used=perhaps_billed)
+        self._refusing_since = inf
         now = self._timer.now()
         if perhaps_billed and left_at >= self._lost_at:
             self._unknown_in_a_row += 1

@@ -162,12 +162,13 @@ def _posts_in_index_mode(config: Config, posts: int, groups: int) -> int | None:
 
 def _room(limits: LimitsSection, window: Window | None, now: float) -> int | None:
     """POSTs that the quota's present window still takes; None where there is no quota."""
-    if not limits.posts_per_window:
-        return None
+    stated = limits.posts_per_window or None
+    if window is not None and now < window.closed_until:
+        return 0
     if window is None or now >= window.resets_at:
-        return limits.posts_per_window
-    most = limits.posts_per_window if window.limit is None else min(window.limit, limits.posts_per_window)
-    return max(most - window.used, 0)
+        return stated
+    known = [one for one in (stated, window.limit) if one is not None]
+    return max(min(known) - window.used, 0) if known else None
 
 
 def _course(survey: Survey, config: Config, posts: int, now: float) -> tuple[int, float]:
@@ -185,10 +186,11 @@ def _course(survey: Survey, config: Config, posts: int, now: float) -> tuple[int
     room = _room(limits, window, now)
     if room is None or posts <= room:
         return 1, answer + (posts - 1) * per_post
-    begun = window is not None and now < window.resets_at
-    rest = window.resets_at - now if window is not None and begun else limits.window_seconds
-    whole, last = divmod(posts - room - 1, limits.posts_per_window)
-    waited = max(rest, room * per_post) + whole * max(limits.window_seconds, limits.posts_per_window * per_post)
+    ends_at = 0.0 if window is None else window.closed_until if window.closed_until > now else window.resets_at
+    rest = ends_at - now if ends_at > now else limits.window_seconds
+    in_window = limits.posts_per_window or posts
+    whole, last = divmod(posts - room - 1, in_window)
+    waited = max(rest, room * per_post) + whole * max(limits.window_seconds, in_window * per_post)
     return (room > 0) + whole + 1, waited + answer + last * per_post
 
 

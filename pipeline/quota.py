@@ -28,13 +28,14 @@ _SAME_WINDOW_SECONDS = 5.0  # what is told of one window's end differs by the ro
 class Window:
     """POSTs used in the quota's present window, which ends at ``resets_at`` (seconds since the epoch).
 
-    ``limit`` is what the platform has told of how many it allows in it; None where it has told nothing, 0 where it
-    allows no more, whatever the count.
+    ``limit`` is what the platform has told of how many it allows in it, None where it has told nothing. Before
+    ``closed_until`` nothing may be sent, whatever the count: the platform has ordered so.
     """
 
     used: int
     resets_at: float
     limit: int | None = None
+    closed_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,42 +149,57 @@ class WindowCount:
         self._usual_limit: int | None = None  # what was told of a window last
         self._window_seconds = window_seconds
         latest = now + max(window_seconds, _DAY_SECONDS)  # should our clock have been wrong, then
-        self.window = window and replace(window, resets_at=min(window.resets_at, latest))
+        self.window = window and replace(
+            window, resets_at=min(window.resets_at, latest), closed_until=min(window.closed_until, latest)
+        )
         # A window of which nothing is used or told has perhaps not opened: its first POST never arrived.
         self._has_opened = window is not None and (window.used > 0 or window.limit is not None)
         self._told = 0  # the platform's own count, as far as it was told for this window
+        self._closed_until = 0.0  # as far as we guess, which no other process need believe
 
     @property
     def limit(self) -> int | None:
-        """POSTs that may be sent in the present window, as far as is known: the least that anybody says."""
+        """POSTs that may be sent in the present window, as far as is known: the least that anybody says.
+
+        What was told of an earlier window counts only where the user says how long a window is.
+        """
         told = self.window.limit if self.window else None
-        known = [self._most, self._usual_limit if told is None else told]
-        return min((one for one in known if one is not None), default=None)
+        if told is None and self._most is not None:
+            told = self._usual_limit
+        return min((one for one in (self._most, told) if one is not None), default=None)
+
+    def opens_at(self) -> float:
+        """When one more POST may be sent, as far as is known; long ago where that is so already."""
+        return max(self._opens_at, self._ends_at) if self.is_used_up else self._opens_at
 
     @property
-    def ends_at(self) -> float:
-        """When a POST of the next window may leave; long ago where there was none yet."""
-        return -inf if self.window is None else self.window.resets_at + _GRACE_SECONDS
+    def is_used_up(self) -> bool:
+        """Whether all places of the present window are taken."""
+        return self.limit is not None and self._used >= self.limit
 
-    @property
-    def has_place(self) -> bool:
-        """Whether one more POST may be sent, as far as is known."""
-        return self.limit is None or self._used < self.limit
-
-    @property
-    def is_overbooked(self) -> bool:
+    def is_overbooked(self, now: float) -> bool:
         """Whether more places are taken than there turned out to be."""
-        return self.limit is not None and self._used > self.limit
+        return now < self._opens_at or (self.limit is not None and self._used > self.limit)
 
     @property
     def _used(self) -> int:
         return 0 if self.window is None else self.window.used
 
+    @property
+    def _opens_at(self) -> float:
+        closed_until = max(self._closed_until, self.window.closed_until if self.window else 0.0)
+        return closed_until + _GRACE_SECONDS if closed_until else -inf
+
+    @property
+    def _ends_at(self) -> float:
+        return -inf if self.window is None else self.window.resets_at + _GRACE_SECONDS
+
     def renew(self, now: float) -> bool:
         """Begin a new window where the last one is over; whether that was so, and its POSTs are limited."""
-        if now < self.ends_at:
+        if now < self._ends_at:
             return False
-        self.window = Window(self.under_way, now + self._window_seconds)
+        closed_until = self.window.closed_until if self.window else 0.0
+        self.window = Window(self.under_way, now + self._window_seconds, closed_until=closed_until)
         self._told, self._has_opened = 0, False
         return self.limit is not None
 
@@ -205,16 +221,23 @@ class WindowCount:
             self._has_opened = True
             self.window = replace(self.window, resets_at=now + self._window_seconds)
 
-    def exhaust(self, until: float | None = None) -> None:
-        """Nothing more is allowed until then, or to the end of the present window, whatever the count."""
+    def close(self, until: float, *, is_told: bool) -> None:
+        """Nothing may be sent before then, whatever the count. What is not told outlives no restart."""
         assert self.window is not None
-        self.window = Window(self._used, self.window.resets_at if until is None else until, limit=0)
-        self._has_opened = True
+        if is_told:
+            self.window = replace(self.window, closed_until=until)
+        else:
+            self._closed_until = until
 
     def move(self, seconds: float) -> None:
-        """Our clock was set, by so much: the window ends when it would have ended."""
+        """Our clock was set, by so much: everything ends when it would have ended."""
+        self._closed_until += seconds
         if self.window is not None:
-            self.window = replace(self.window, resets_at=self.window.resets_at + seconds)
+            self.window = replace(
+                self.window,
+                resets_at=self.window.resets_at + seconds,
+                closed_until=self.window.closed_until + seconds,
+            )
 
     def learn(self, quota: Quota) -> None:
         """Take over the platform's count, and add what is under way, which may not be in it yet.
@@ -228,5 +251,5 @@ class WindowCount:
         self._told = max(self._told if later_by <= _SAME_WINDOW_SECONDS else 0, quota.limit - quota.remaining)
         self._usual_limit = quota.limit
         self._has_opened = True
-        is_exhausted = self.window is not None and self.window.limit == 0
-        self.window = Window(self._told + self.under_way, quota.resets_at, 0 if is_exhausted else quota.limit)
+        closed_until = self.window.closed_until if self.window else 0.0
+        self.window = Window(self._told + self.under_way, quota.resets_at, quota.limit, closed_until)

@@ -79,10 +79,17 @@ async def test_a_video_that_leaves_meanwhile_hides_no_other() -> None:
         assert (listing.is_steady, asked) == (True, [1, 2, 1, 2])
 
 
-async def test_an_index_that_changes_all_the_time_is_taken_as_it_was_shown() -> None:
-    async with listing_of(lambda number, _: ([f"v{number}"], 2, number)) as (listing, asked):
-        assert await ids_of(listing) == ["v1", "v3", "v5"]
-        assert (listing.is_steady, asked) == (False, [1, 2, 1, 2, 1, 2])
+async def test_an_index_that_changes_all_the_time_is_taken_as_it_was_shown_in_the_end() -> None:
+    """A video more at each request: the last listing is read to its end."""
+
+    def growing(number: int, page: int) -> Shown:
+        videos = [f"v{one}" for one in range(10 + number)]
+        return videos[4 * page - 4 : 4 * page], -(-len(videos) // 4), len(videos)
+
+    async with listing_of(growing) as (listing, asked):
+        listed = await ids_of(listing)
+    assert (listing.is_steady, asked) == (False, [1, 2, 1, 2, 1, 2, 3, 4, 5])
+    assert set(listed) == {f"v{one}" for one in range(19)}
 
 
 @pytest.mark.parametrize(
@@ -91,10 +98,20 @@ async def test_an_index_that_changes_all_the_time_is_taken_as_it_was_shown() -> 
         (lambda *_: ([], 10**9, 5), "page 1 of 1000000000 shows nothing new"),
         (lambda *_: (["a", "b"], 10**9, None), "page 2 of 1000000000 shows nothing new"),
         (lambda _, page: (["a", "b"], page + 1, None), "page 2 of 3 shows nothing new"),
+        (lambda _, page: (["a", "b"] if page % 2 else ["c"], 10**9, None), "page 3 of 1000000000 shows nothing new"),
+        (lambda number, page: ([f"v{number}"], page + 1, None), "it had 2 pages at first, and has 16 by now"),
         (lambda number, page: ([f"v{number}"], page + 1, 3), "its pages show 4 videos up to page 4, and it says 3"),
         (lambda *_: (["a"], 1, 30), "its pages show 1 videos up to page 1, and it says 30"),
     ],
-    ids=["empty pages", "one page for ever", "always one more page", "more than it says", "fewer than it says"],
+    ids=[
+        "empty pages",
+        "one page for ever",
+        "always one more page",
+        "two in turns",
+        "no end",
+        "more than it says",
+        "fewer than it says",
+    ],
 )
 async def test_pages_that_contradict_each_other_are_not_trusted_and_end(
     shown: Callable[[int, int], Shown], said: str
@@ -102,7 +119,7 @@ async def test_pages_that_contradict_each_other_are_not_trusted_and_end(
     async with listing_of(shown) as (listing, asked):
         with pytest.raises(PlatformDown, match=rf"^the index 'index1' cannot be listed: {said}$"):
             await ids_of(listing)
-        assert len(asked) <= 12
+        assert len(asked) <= 45
 
 
 async def test_a_429_is_nobodys_fault_and_waited_for() -> None:

@@ -160,14 +160,17 @@ async def test_the_platforms_count_replaces_ours() -> None:
 
 async def test_what_was_told_of_a_window_outlives_the_process_and_not_the_window() -> None:
     """Else each start within it would send one POST that is refused."""
-    for told, said in ((Window(10, NOW + 100, 10), "quota of 10 POSTs"), (Window(3, NOW + 100, 0), "the quota is")):
+    for told, said in (
+        (Window(10, NOW + 100, 10), "quota of 10 POSTs"),
+        (Window(3, NOW + 100, None, NOW + 100), "the quota is"),
+    ):
         now = NOW
         one = gate(lambda: now, window=told, posts_per_window=1200, wait_for_quota=False)  # noqa: B023 - called here
         with pytest.raises(QuotaReached, match=said):
             await one.reserve()
         now += 102
         await one.reserve()
-        assert one.window == Window(1, NOW + 102 + DAY)
+        assert one.window == Window(1, NOW + 102 + DAY, None, told.closed_until)
 
 
 async def test_a_limit_that_the_user_states_is_kept_where_the_platform_allows_more() -> None:
@@ -380,6 +383,8 @@ async def test_nothing_but_429s_for_long_enough_means_a_quota() -> None:
     with pytest.raises(QuotaReached, match=r"^the quota is used up until"):
         await go_on()
     assert 600 < clock.now - begun < 700
+    again = Gate(limits, window=one.window, posts_spent=0, clock=clock, timer=clock.timer)
+    await again.reserve()  # it was a guess: whoever begins anew asks once
 
 
 async def test_where_the_tariff_paces_pages_they_wait_like_posts() -> None:

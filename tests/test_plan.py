@@ -274,3 +274,21 @@ def test_a_hint_promises_fewer_prompt_groups_than_there_are(sizes: list[int]) ->
 def test_sizes_are_told_in_round_units(size: int, told: str) -> None:
     survey = replace(surveyed(), written=Written(50, 1.0, size))
     assert f"({told})" in in_words(planned(survey))[3]
+
+
+@pytest.mark.parametrize(
+    ("window", "room"),
+    [
+        (Window(5, NOW + 60, 12), 7),
+        (Window(5, NOW + 60, None, NOW + 3_600), 0),
+        (Window(5, NOW - 60, None, NOW + 3_600), 0),
+        (Window(5, NOW - 60, 12, NOW - 60), None),
+    ],
+    ids=["a told limit", "closed", "closed beyond its end", "all over"],
+)
+def test_what_the_platform_has_told_of_its_quota_counts_where_the_user_states_none(
+    window: Window, room: int | None
+) -> None:
+    plan = planned(replace(surveyed(30), window=window), posts_per_window=0, on_quota="stop")
+    assert plan.posts_before_stop == room
+    assert plan.windows == (1 if room in {None, 0} else 2)

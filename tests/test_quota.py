@@ -195,13 +195,32 @@ def test_a_count_of_an_earlier_window_is_late_and_one_of_a_later_window_begins_a
     assert count.window == Window(1, NOW + 500, 20)
 
 
-def test_an_exhausted_window_has_no_place_until_it_ends() -> None:
+def test_what_the_platform_orders_holds_until_it_ends_whatever_is_told_of_the_quota_meanwhile() -> None:
     count = WindowCount(None, DAY, None, NOW)
     count.renew(NOW)
-    assert count.has_place
-    count.exhaust(NOW + 100)
-    assert (count.has_place, count.ends_at) == (False, NOW + 102)
-    count.renew(NOW + 101.9)
-    assert not count.has_place
-    count.renew(NOW + 102)
-    assert count.has_place
+    assert count.opens_at() <= NOW
+    count.take()
+    count.close(NOW + 100, is_told=True)
+    count.learn(Quota(20, 12, NOW + DAY))
+    assert (count.opens_at(), count.window) == (NOW + 102, Window(9, NOW + DAY, 20, NOW + 100))
+    assert count.is_overbooked(NOW + 101.9)
+    assert not count.is_overbooked(NOW + 102)
+    count.renew(NOW + DAY + 2)
+    assert count.window == Window(1, NOW + 2 * DAY + 2, None, NOW + 100)
+
+
+def test_a_guess_that_the_quota_is_used_up_binds_no_other_process() -> None:
+    count = WindowCount(20, DAY, None, NOW)
+    count.renew(NOW)
+    count.close(NOW + 100, is_told=False)
+    assert count.opens_at() == NOW + 102
+    assert WindowCount(20, DAY, count.window, NOW).opens_at() <= NOW
+
+
+def test_the_limit_of_an_earlier_window_holds_where_the_user_says_how_long_a_window_is() -> None:
+    for most, expected in ((None, None), (1200, 12)):
+        count = WindowCount(most, DAY, None, NOW)
+        count.renew(NOW)
+        count.learn(Quota(12, 0, NOW + 8))
+        count.renew(NOW + 10)
+        assert count.limit == expected
