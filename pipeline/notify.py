@@ -13,15 +13,21 @@ from pipeline.config import Config
 from pipeline.config_sources import PLATFORM_KEY
 from pipeline.status import Status, in_words
 
-_LONGEST_SECONDS = 60
+_LONGEST_SECONDS = 60.0
 
 
-def notify(config: Config, exit_code: int, status: Status, environment: Mapping[str, str]) -> str | None:
+def notify(
+    config: Config,
+    exit_code: int,
+    status: Status,
+    environment: Mapping[str, str],
+    timeout_seconds: float = _LONGEST_SECONDS,
+) -> str | None:
     """Run ``notify.command``, if there is one; what went wrong with it, if anything did.
 
     It gets ``NOTIFY_EXIT_CODE``, ``NOTIFY_DIRECTORY``, ``NOTIFY_STOP_REASON`` and ``NOTIFY_RESUME_AFTER`` (empty where
     there is none), ``NOTIFY_SUMMARY`` (lines for people) and ``NOTIFY_STATUS`` (the status as JSON), and no API key. It
-    has a minute.
+    is killed if it has not ended after ``timeout_seconds``.
     """
     command = config.notify.command
     if not command:
@@ -42,9 +48,11 @@ def notify(config: Config, exit_code: int, status: Status, environment: Mapping[
             env=inherited | told,
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,  # ours is for what was asked for
-            timeout=_LONGEST_SECONDS,
+            timeout=timeout_seconds,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        return f"notify.command was killed: it had not ended after {timeout_seconds:g} s"
+    except OSError as error:
         return f"notify.command failed: {error}"
     return f"notify.command ended with {ended.returncode}" if ended.returncode else None

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipeline.api_key import KEY_VARIABLES
 from pipeline.config import load
 from pipeline.config_keys import Config
+from pipeline.config_sources import PLATFORM_KEY
 from pipeline.notify import notify
 from tests.runs import KEY, Desk
 from tests.servers.contract import ContractServer
@@ -17,11 +19,12 @@ WRITE = "import json, os; json.dump(dict(os.environ), open('told.json', 'w'))"
 
 
 async def finished(desk: Desk, *command: str) -> tuple[Config, str]:
-    """A run of two videos to its end, with this command configured."""
+    """A run of two videos to its end, with this command configured, and the key in every variable that may hold one."""
     desk.write_ids({"a": 10.5, "b": 20})
     async with ContractServer({"a": 10.5, "b": 20}, key=KEY) as server:
-        desk.write_config(server.url, notify__command=list(command))
-        ended = await desk.command("run", desk.config)
+        desk.write_config(server.url, notify__command=list(command), api__key_env="NIGHT_KEY")
+        keys: dict[str, Any] = dict.fromkeys((*KEY_VARIABLES, "NIGHT_KEY", PLATFORM_KEY), KEY)
+        ended = await desk.command("run", desk.config, **keys)
     return load(desk.config, flags={}, environment={}).config, ended.stderr
 
 
@@ -46,3 +49,11 @@ async def test_a_command_that_fails_is_a_warning(tmp_path: Path) -> None:
 async def test_a_command_that_is_not_there_is_a_warning(tmp_path: Path) -> None:
     _, stderr = await finished(Desk(tmp_path), "/no/such/program")
     assert stderr.splitlines()[-1].startswith("warning: notify.command failed: [Errno 2]")
+
+
+async def test_a_command_that_does_not_end_in_its_time_is_killed_and_a_warning(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    await finished(desk, "true")
+    config = load(desk.config, flags={"notify.command": ["sleep", "60"]}, environment={}).config
+    said = notify(config, 0, desk.status(), {}, timeout_seconds=0)
+    assert said == "notify.command was killed: it had not ended after 0 s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,19 @@ async def test_no_video_fails_where_an_outage_looks_like_broken_videos(tmp_path:
         desk.check(server, videos)
     assert outage.delay() <= 10
     assert (desk.status().failed, desk.status().posts["unknown"]) == (0, 0)
+
+
+async def test_once_the_platform_is_lost_probes_go_at_the_gates_pace_and_not_at_that_of_a_chunks_resends(
+    tmp_path: Path,
+) -> None:
+    desk, videos, night = Desk(tmp_path), library(10), Night()
+    outage = Outage(night, from_post=1, fault=Status(503), seconds=MINUTES)
+    async with ContractServer(videos, key=KEY, faults=outage) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url)
+        assert (await run(desk.order(clock=night, timer=night.timer, jitter=lambda: 1.0))).exit_code == 0
+    gaps = [later - earlier for earlier, later in pairwise(night.arrivals)]
+    assert gaps == [1, 2, 4, 8, 1, 2, 4, 8, 10, 10, 10]
 
 
 async def test_a_platform_that_cannot_be_reached_costs_nothing_of_the_quota_or_the_budget(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -11,17 +11,21 @@ import anyio
 import pytest
 
 from pipeline.errors import (
+    AnswerUnusable,
+    CannotConnect,
     Drained,
     Overbooked,
     Overloaded,
     PlatformDown,
     QuotaReached,
     RateLimited,
+    RequestFailed,
     RequestRefused,
     TimedOut,
 )
 from pipeline.pacing import Gate, Pace
 from pipeline.quota import Quota, Window
+from pipeline.rate import STEADY, Timer
 from tests.runs import MovedClock
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
@@ -31,21 +35,35 @@ DAY = 86_400.0
 # ------------------------------------------------------------------------------------------------------------- gate
 
 
-class Clock:
-    """Seconds since the epoch: each of ``later`` in turn, and then the last for ever."""
+class Night(MovedClock):
+    """While it is ``held``, the rate lets nothing pass. Whoever still sleeps after two days would never wake."""
 
-    def __init__(self, *later: float) -> None:
-        self._later = list(later)
-        self.now = later[0]
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = False
 
-    def __call__(self) -> float:
-        if self._later:
-            self.now = self._later.pop(0)
-        return self.now
+    def may_pass(self) -> bool:
+        return not self.held
+
+    async def sleep(self, seconds: float) -> None:
+        assert self.now < NOW + 2 * DAY
+        await super().sleep(seconds)
 
 
-def gate(clock: Callable[[], float] = lambda: NOW, window: Window | None = None, sent: int = 0, **pace: Any) -> Gate:
-    return Gate(Pace(**pace), window=window, posts_spent=sent, clock=clock)
+def gate(
+    clock: Callable[[], float] = lambda: NOW,
+    window: Window | None = None,
+    sent: int = 0,
+    timer: Timer | None = None,
+    **pace: Any,
+) -> Gate:
+    """A gate that also waits by its clock where that is a moved one."""
+    timer = timer or (clock.timer if isinstance(clock, MovedClock) else STEADY)
+    return Gate(Pace(**pace), window=window, posts_spent=sent, clock=clock, timer=timer)
+
+
+def gaps(moments: Sequence[float]) -> list[float]:
+    return [later - earlier for earlier, later in pairwise(moments)]
 
 
 async def post(through: Gate, quota: Quota | None = None) -> None:
@@ -54,6 +72,51 @@ async def post(through: Gate, quota: Quota | None = None) -> None:
     async with through.post_turn():
         pass
     through.answered(quota)
+
+
+async def failing(through: Gate, error: RequestFailed) -> None:
+    """One POST that fails so."""
+    await through.reserve()
+    with pytest.raises(type(error)):
+        async with through.post_turn():
+            raise error
+
+
+async def settled() -> None:
+    """Wait until nothing happens any more: on a moved clock all takes turns of the event loop, and no time."""
+    for _ in range(300):
+        await anyio.lowlevel.checkpoint()
+
+
+async def waves(through: Gate, meanwhile: Callable[[], object] = lambda: None) -> list[int]:
+    """How many of three POSTs are under way together, time after time: all are answered when no more come.
+
+    What happens ``meanwhile`` happens when all three wait to leave.
+    """
+    under_way: list[anyio.Event] = []
+    seen: list[int] = []
+
+    async def send() -> None:
+        await through.reserve()
+        async with through.post_turn() as sent:
+            sent()
+            under_way.append(answer := anyio.Event())
+            await answer.wait()
+            through.answered(None)
+
+    async with anyio.create_task_group() as posts:
+        for _ in range(3):
+            posts.start_soon(send)
+        await settled()
+        meanwhile()
+        while sum(seen) < 3:
+            await settled()
+            assert under_way, "nothing leaves any more"
+            seen.append(len(under_way))
+            for answer in under_way:
+                answer.set()
+            under_way.clear()
+    return seen
 
 
 async def drained(waiting: Awaitable[object], outcomes: list[str]) -> None:
@@ -76,43 +139,13 @@ async def page(through: Gate) -> None:
 
 
 async def test_until_one_post_was_answered_one_goes_alone() -> None:
-    one = gate()
-    under_way: list[int] = []
-    answer = [anyio.Event() for _ in range(3)]
-
-    async def send(number: int) -> None:
-        await one.reserve()
-        async with one.post_turn():
-            under_way.append(number)
-            await answer[number].wait()
-            one.answered(None)
-
-    async with anyio.create_task_group() as posts:
-        for number in range(3):
-            posts.start_soon(send, number)
-        await anyio.wait_all_tasks_blocked()
-        assert under_way == [0]
-        answer[0].set()
-        await anyio.wait_all_tasks_blocked()
-        assert under_way == [0, 1, 2]
-        answer[1].set()
-        answer[2].set()
+    assert await waves(gate()) == [1, 2]
 
 
 async def test_a_refused_post_proves_nothing_so_the_next_goes_alone_too() -> None:
     one = gate()
-    await one.reserve()
-    with pytest.raises(RequestRefused):
-        async with one.post_turn():
-            raise RequestRefused("no")
-    await one.reserve()
-    await one.reserve()
-    passed: list[str] = []
-    async with anyio.create_task_group() as posts, one.post_turn():
-        posts.start_soon(drained, turn(one), passed)
-        await anyio.wait_all_tasks_blocked()
-        assert passed == []
-    assert passed == ["passed"]
+    await failing(one, RequestRefused("no"))
+    assert await waves(one) == [1, 2]
 
 
 async def test_each_reserved_post_counts_in_the_window_until_it_is_given_back() -> None:
@@ -135,10 +168,29 @@ async def test_a_used_up_window_stops_the_run_where_the_pace_says_so() -> None:
 
 
 async def test_a_used_up_window_is_waited_for_until_two_seconds_after_its_end() -> None:
-    clock = Clock(NOW + 1.999, NOW + 1.9999, NOW + 2)
-    one = gate(clock, window=Window(2, NOW), posts_per_window=2)
+    one = gate(Night(), window=Window(2, NOW), posts_per_window=2)
     await one.reserve()
     assert one.window == Window(1, NOW + 2 + DAY)
+
+
+@pytest.mark.parametrize(
+    ("error", "cost"),
+    [
+        (CannotConnect("no"), 0),
+        (Overloaded("HTTP 503"), 0),
+        (RateLimited("HTTP 429"), 0),
+        (TimedOut("lost"), 1),
+        (AnswerUnusable("not JSON"), 1),
+        (RequestRefused("HTTP 400"), 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, RequestFailed) else None,
+)
+async def test_what_a_failed_post_may_have_used_counts_in_the_window_and_the_budget(
+    error: RequestFailed, cost: int
+) -> None:
+    one = gate(posts_per_window=3)
+    await failing(one, error)
+    assert (one.window, one.posts_spent) == (Window(cost, NOW + DAY), cost)
 
 
 async def test_a_window_of_an_earlier_process_counts_on() -> None:
@@ -225,11 +277,21 @@ async def test_a_place_that_the_platform_does_not_have_is_given_back() -> None:
 
 
 async def test_a_429_that_says_the_quota_is_used_up_pauses_nobody_but_ends_the_window() -> None:
-    one = gate(wait_for_quota=False)
+    night = Night()
+    one = gate(night)
     await one.reserve()
     one.refused_for_rate(86_400.0, Quota(20, 0, NOW + 60))
-    with pytest.raises(QuotaReached, match="quota of 20 POSTs"):
-        await one.reserve()
+    await post(one)
+    assert night.now == NOW + 62
+
+
+async def test_a_quota_that_should_have_begun_anew_is_not_used_up_and_the_order_counts() -> None:
+    night = Night()
+    one = gate(night)
+    await one.reserve()
+    one.refused_for_rate(7.0, Quota(20, 0, NOW - 1))
+    await post(one)
+    assert (night.now, one.window) == (NOW + 7, Window(1, NOW + 7 + DAY))
 
 
 async def test_posts_under_way_are_added_to_the_platforms_count() -> None:
@@ -285,71 +347,113 @@ async def test_the_second_post_waits_for_the_rate_and_a_page_does_not() -> None:
     assert outcomes == ["drained"]
 
 
-async def refused(through: Gate, error: RateLimited) -> None:
-    """One POST that gets a 429."""
-    await through.reserve()
-    with pytest.raises(RateLimited):
-        async with through.post_turn():
-            raise error
-
-
-async def test_posts_that_left_together_and_are_refused_together_are_one_refusal() -> None:
-    """Each by itself would double the pause and widen the margin: eight would make two minutes of a second."""
-    clock = MovedClock()
-    one = Gate(Pace(), window=None, posts_spent=0, clock=clock, timer=clock.timer)
+async def test_a_pause_also_holds_back_the_post_that_waits_for_the_rate() -> None:
+    night = Night()
+    one = gate(night, requests_per_second=1)
     await post(one)
-    begun = clock.now
+    await one.reserve()
+    night.held = True
+    async with anyio.create_task_group() as posts:
+        posts.start_soon(turn, one)
+        await settled()
+        one.failed(7.0)
+        night.held = False
+    assert night.now == pytest.approx(NOW + 7, abs=1e-5)
+
+
+async def test_the_rate_counts_from_when_a_post_left_however_long_its_answer_takes() -> None:
+    night = Night()
+    one = gate(night, requests_per_second=1)
+    await one.reserve()
+    async with one.post_turn() as sent:
+        sent()
+        night.now += 5
+    await turn(one)
+    assert night.now == NOW + 5
+
+
+async def test_after_a_429_the_requests_stay_further_apart() -> None:
+    night = Night()
+    one = gate(night, requests_per_second=1)
+    left = []
+    for _ in range(2):
+        await post(one)
+        left.append(night.now)
+    await failing(one, RateLimited("HTTP 429"))
+    left.append(night.now)
+    await post(one)
+    left.append(night.now)
+    assert gaps(left) == pytest.approx([1.008, 1.008, 1.018], abs=1e-5)
+
+
+@pytest.mark.parametrize("door", [Gate.post_turn, Gate.page_turn])
+async def test_requests_that_left_together_and_are_refused_together_are_one_refusal(door: Any) -> None:
+    """Each by itself would double the pause and widen the margin: eight would make two minutes of a second."""
+    night = Night()
+    one = gate(night, requests_per_second=100, pages_paced=True)
+    await post(one)
     all_left = anyio.Event()
 
     async def refuse() -> None:
         with suppress(RateLimited):
-            async with one.post_turn():
+            async with door(one):
                 await all_left.wait()
                 raise RateLimited("HTTP 429")
 
-    async with anyio.create_task_group() as posts:
+    async with anyio.create_task_group() as requests:
         for _ in range(8):
-            await one.reserve()
-            posts.start_soon(refuse)
-        await anyio.wait_all_tasks_blocked()
+            if door is Gate.post_turn:
+                await one.reserve()
+            requests.start_soon(refuse)
+        await settled()
+        refused_at = night.now
         all_left.set()
     await post(one)
-    assert clock.now == begun + 1
+    assert night.now == pytest.approx(refused_at + 1, abs=1e-5)
     assert one.posts_spent == 2
 
 
-async def test_refusals_one_after_another_are_waited_for_longer_and_longer() -> None:
-    clock = MovedClock()
-    one = Gate(Pace(), window=None, posts_spent=0, clock=clock, timer=clock.timer)
+async def test_refusals_one_after_another_are_waited_for_longer_and_longer_until_one_is_answered() -> None:
+    night = Night()
+    one = gate(night)
     left = []
-    for _ in range(5):
-        await refused(one, RateLimited("HTTP 429"))
-        left.append(clock.now)
-    assert [later - earlier for earlier, later in pairwise(left)] == [1, 2, 4, 8]
+    for refusals in (5, 3):
+        for _ in range(refusals):
+            await failing(one, RateLimited("HTTP 429"))
+            left.append(night.now)
+        await post(one)
+    assert gaps(left) == [1, 2, 4, 8, 16, 1, 2]
+
+
+async def test_an_order_to_come_back_at_once_is_obeyed_later_and_later_until_it_is_once_a_second() -> None:
+    night = Night()
+    one = gate(night)
+    left = []
+    for _ in range(9):
+        await failing(one, RateLimited("HTTP 429", retry_after_seconds=0.0))
+        left.append(night.now)
+    assert gaps(left) == pytest.approx([1 / 60, 2 / 60, 4 / 60, 8 / 60, 16 / 60, 32 / 60, 1, 1], abs=1e-5)
 
 
 async def test_after_a_429_one_post_goes_alone_and_the_others_follow_its_answer() -> None:
-    clock = MovedClock()
-    one = Gate(Pace(), window=None, posts_spent=0, clock=clock, timer=clock.timer)
+    one = gate(Night())
     await post(one)
-    await refused(one, RateLimited("HTTP 429"))
-    under_way: list[int] = []
-    answer = anyio.Event()
+    await failing(one, RateLimited("HTTP 429"))
+    assert await waves(one) == [1, 2]
 
-    async def send(number: int) -> None:
-        await one.reserve()
-        async with one.post_turn():
-            under_way.append(number)
-            await answer.wait()
-            one.answered(None)
 
-    async with anyio.create_task_group() as posts:
-        for number in range(3):
-            posts.start_soon(send, number)
-        await anyio.wait_all_tasks_blocked()
-        assert len(under_way) == 1
-        answer.set()
-    assert len(under_way) == 3
+async def test_after_a_429_posts_that_waited_for_the_rate_already_let_one_go_alone_too() -> None:
+    night = Night()
+    one = gate(night, requests_per_second=1)
+    await post(one)
+    await one.reserve()
+    night.held = True
+
+    def refuse() -> None:
+        one.refused_for_rate(7.0)
+        night.held = False
+
+    assert await waves(one, refuse) == [1, 2]
 
 
 async def test_an_order_to_wait_for_long_means_a_quota() -> None:
@@ -362,71 +466,88 @@ async def test_an_order_to_wait_for_long_means_a_quota() -> None:
     assert stop.value.resume_after == NOW + 3_602
 
 
-async def test_a_429_uses_nothing_of_a_window_that_nobody_tells_of() -> None:
-    one = gate(posts_per_window=3, wait_for_quota=False)
-    for _ in range(3):
-        await one.reserve()
-        one.refused_for_rate(0.0)
-    assert one.window == Window(0, NOW + DAY)
+async def test_an_order_to_wait_for_long_is_waited_for_by_the_wall_clock() -> None:
+    """A laptop's timer does not count while it sleeps."""
+    timer, slept = Night(), 0.0
+    one = gate(lambda: timer.now + slept, timer=timer.timer)
+    await one.reserve()
+    one.refused_for_rate(3_600.0)
+    slept = 3_602.0
+    await post(one)
+    assert timer.now == NOW + 1
 
 
 async def test_nothing_but_429s_for_long_enough_means_a_quota() -> None:
-    clock = MovedClock()
-    limits = Pace(wait_for_quota=False, give_up_after_seconds=600)
-    one = Gate(limits, window=None, posts_spent=0, clock=clock, timer=clock.timer)
-    begun = clock.now
+    """It is a guess, for an hour; then it is tried as long again."""
+    night = Night()
+    one = gate(night, wait_for_quota=False, give_up_after_seconds=600)
 
     async def go_on() -> None:
         while True:
-            await refused(one, RateLimited("HTTP 429"))
+            await failing(one, RateLimited("HTTP 429"))
 
-    with pytest.raises(QuotaReached, match=r"^the quota is used up until"):
-        await go_on()
-    assert 600 < clock.now - begun < 700
-    again = Gate(limits, window=one.window, posts_spent=0, clock=clock, timer=clock.timer)
-    await again.reserve()  # it was a guess: whoever begins anew asks once
+    for _ in range(2):
+        begun = night.now
+        with pytest.raises(QuotaReached, match=r"^the quota is used up until") as stop:
+            await go_on()
+        assert 600 < night.now - begun < 700
+        assert stop.value.resume_after == night.now + 3_602
+        await gate(night, one.window, wait_for_quota=False).reserve()  # a guess: whoever begins anew asks once
+        night.now += 3_602
 
 
-async def test_where_the_tariff_paces_pages_they_wait_like_posts() -> None:
-    clock = MovedClock()
-    one = Gate(Pace(1, pages_paced=True), window=None, posts_spent=0, clock=clock, timer=clock.timer)
+@pytest.mark.parametrize(
+    "between", [post, lambda one: failing(one, Overloaded("HTTP 503"))], ids=["an answer", "another failure"]
+)
+async def test_429s_with_anything_else_between_them_never_mean_a_quota(
+    between: Callable[[Gate], Awaitable[None]],
+) -> None:
+    night = Night()
+    one = gate(night, wait_for_quota=False, give_up_after_seconds=600)
+    for _ in range(4):
+        await failing(one, RateLimited("HTTP 429"))
+        await between(one)
+        night.now += 400
+
+
+async def test_where_the_tariff_paces_pages_they_wait_like_posts_also_behind_what_never_left() -> None:
+    night = Night()
+    one = gate(night, requests_per_second=1, pages_paced=True)
     moments = []
-    for _ in range(3):
-        await page(one)
-        moments.append(clock.now)
-    await post(one)
-    moments.append(clock.now)
-    gaps = [later - earlier for earlier, later in pairwise(moments)]
-    assert gaps == pytest.approx([1.008, 1.008, 1.008], abs=1e-5)
+    for request in (page, page, post, turn, page):
+        await request(one)
+        moments.append(night.now)
+    assert gaps(moments) == pytest.approx([1.008] * 4, abs=1e-5)
 
 
 @pytest.mark.parametrize("pages_paced", [True, False])
 async def test_a_429_for_a_page_pauses_posts_only_where_both_are_counted_together(pages_paced: bool) -> None:
-    clock = MovedClock()
-    one = Gate(Pace(10, pages_paced=pages_paced), window=None, posts_spent=0, clock=clock, timer=clock.timer)
+    night = Night()
+    one = gate(night, requests_per_second=10, pages_paced=pages_paced)
     with pytest.raises(RateLimited):
         async with one.page_turn():
             raise RateLimited("HTTP 429", retry_after_seconds=7)
-    begun = clock.now
     await post(one)
-    assert clock.now - begun == (7 if pages_paced else 0)
+    assert night.now - NOW == (7 if pages_paced else 0)
 
 
 # ------------------------------------------------------------------------------------------------------------ windows
 
 
 async def test_a_window_that_nobody_tells_opens_when_its_first_post_is_answered() -> None:
-    """The platform cannot have opened it later, however long the POST waited to leave."""
+    """The platform cannot have opened it later, however long the POST waited to leave. So does the next one."""
     now = NOW
     one = gate(lambda: now, posts_per_window=2)
-    await one.reserve()
-    now += 300
-    async with one.post_turn():
-        now += 10
-        one.answered(None)
-    assert one.window == Window(1, NOW + 310 + DAY)
-    await post(one)
-    assert one.window == Window(2, NOW + 310 + DAY)
+    for begins in (NOW, NOW + 2 * DAY):
+        now = begins
+        await one.reserve()
+        now += 300
+        async with one.post_turn():
+            now += 10
+            one.answered(None)
+        assert one.window == Window(1, begins + 310 + DAY)
+        await post(one)
+        assert one.window == Window(2, begins + 310 + DAY)
 
 
 async def test_a_window_that_an_earlier_process_never_opened_opens_when_its_first_post_is_answered() -> None:
@@ -478,14 +599,13 @@ async def test_a_post_that_waited_into_the_next_window_counts_in_that_one() -> N
 async def test_a_clock_that_is_set_back_takes_the_end_of_the_window_with_it() -> None:
     """Also where eight wait for it."""
     clock, set_back_by = MovedClock(), 0.0
-    one = Gate(
-        Pace(posts_per_window=1, window_seconds=7_200),
-        window=Window(1, clock.now + 7_200),
-        posts_spent=0,
-        clock=lambda: clock.now - set_back_by,
+    one = gate(
+        lambda: clock.now - set_back_by,
+        window=Window(1, NOW + 7_200),
         timer=clock.timer,
+        posts_per_window=1,
+        window_seconds=7_200,
     )
-    begun = clock.now
 
     async def wait() -> None:
         await one.reserve()
@@ -494,15 +614,30 @@ async def test_a_clock_that_is_set_back_takes_the_end_of_the_window_with_it() ->
     async with anyio.create_task_group() as waiting:
         for _ in range(8):
             waiting.start_soon(wait)
-        while clock.now < begun + 600:
+        while clock.now < NOW + 600:
             await anyio.lowlevel.checkpoint()
         set_back_by = 3_600.0
-    assert 7_200 <= clock.now - begun < 7_300
+    assert 7_200 <= clock.now - NOW < 7_300
 
 
-async def test_a_window_that_ends_long_after_it_can_is_that_of_a_clock_gone_wrong() -> None:
-    one = gate(window=Window(2, NOW + 1_000 * DAY), posts_per_window=2)
-    assert one.window == Window(2, NOW + DAY)
+async def test_a_clock_that_is_put_right_by_a_second_now_and_then_does_not_move_the_window() -> None:
+    """Each time backwards would count, and none forwards."""
+    timer, off_by = Night(), 0.0
+    one = gate(lambda: timer.now + off_by, window=Window(1, NOW + 7_200), timer=timer.timer)
+    for _ in range(20):
+        off_by = 1.0 - off_by
+        await one.reserve()
+        one.give_back()
+    assert one.window == Window(1, NOW + 7_200)
+
+
+@pytest.mark.parametrize(("window_seconds", "longest"), [(3_600.0, DAY), (7 * DAY, 7 * DAY)])
+async def test_a_window_that_ends_long_after_it_can_is_that_of_a_clock_gone_wrong(
+    window_seconds: float, longest: float
+) -> None:
+    """The platform may count another window than the pace says, but none says more than a day."""
+    one = gate(window=Window(2, NOW + 1_000 * DAY), posts_per_window=2, window_seconds=window_seconds)
+    assert one.window == Window(2, NOW + longest)
 
 
 async def test_after_a_429_every_post_waits_as_ordered_and_a_page_does_not() -> None:
@@ -615,23 +750,25 @@ async def test_a_post_that_is_under_way_when_the_gate_closes_is_not_disturbed() 
 
 
 async def test_after_five_failures_in_a_row_only_single_probes_go() -> None:
-    one = gate()
+    night = Night()
+    one = gate(night)
     await post(one)
     for number in range(5):
         assert not one.broken
-        await one.reserve()
-        one.failed()
+        await failing(one, Overloaded("HTTP 503"))
         assert one.broken == (number == 4)
-    await one.reserve()
-    await one.reserve()
-    outcomes: list[str] = []
-    async with anyio.create_task_group() as posts:
-        posts.start_soon(drained, turn(one), outcomes)
-        posts.start_soon(drained, turn(one), outcomes)
-        await anyio.wait_all_tasks_blocked()
-        assert outcomes == []
-        one.close()
-    assert outcomes == ["drained", "drained"]
+    assert await waves(one) == [1, 2]
+    assert night.now == NOW + 1
+
+
+async def test_probes_go_further_and_further_apart_but_every_ten_seconds() -> None:
+    night = Night()
+    one = gate(night)
+    left = []
+    for _ in range(11):
+        await failing(one, Overloaded("HTTP 503"))
+        left.append(night.now)
+    assert gaps(left) == [0, 0, 0, 0, 1, 2, 4, 8, 10, 10]
 
 
 @pytest.mark.parametrize("end", [lambda one: one.answered(None), lambda one: one.refused()])
@@ -646,11 +783,11 @@ async def test_an_answer_of_any_kind_mends_the_breaker(end: Callable[[Gate], Non
 
 
 async def test_a_platform_that_answers_nothing_for_long_enough_is_down() -> None:
-    clock = MovedClock()
-    one = Gate(Pace(give_up_after_seconds=60), window=None, posts_spent=0, clock=clock, timer=clock.timer)
+    night = Night()
+    one = gate(night, give_up_after_seconds=60)
     for _ in range(4):
         one.failed()
-    clock.now += 61
+    night.now += 61
     said = r"^the platform has answered nothing for 61 s \(5 requests in a row failed\); the last: HTTP 503$"
     with pytest.raises(PlatformDown, match=said):
         one.failed(cause=Overloaded("HTTP 503"))
@@ -664,18 +801,18 @@ async def test_a_platform_that_is_down_for_a_week_is_probed_all_the_while() -> N
 
 
 async def test_posts_in_a_row_that_may_have_been_billed_for_nothing_end_the_run() -> None:
-    one = gate(max_unknown_posts=3)
-    one.failed(perhaps_billed=True)
-    one.failed(perhaps_billed=True)
-    one.failed()
+    """One by one, even where each leaves at the very moment at which the last was lost."""
+    one = gate(Night(), max_unknown_posts=3)
+    for error in (TimedOut("lost"), TimedOut("lost"), Overloaded("HTTP 503")):
+        await failing(one, error)
     with pytest.raises(PlatformDown, match=r"^3 POSTs in a row may have been billed and brought nothing"):
-        one.failed(perhaps_billed=True)
+        await failing(one, TimedOut("lost"))
 
 
 async def test_posts_that_were_under_way_together_and_are_lost_together_are_one_loss() -> None:
     """One interruption of the network takes all that are under way: it does not end the night."""
-    clock = MovedClock()
-    one = Gate(Pace(max_unknown_posts=2), window=None, posts_spent=0, clock=clock, timer=clock.timer)
+    night = Night()
+    one = gate(night, max_unknown_posts=2)
     await post(one)
     interrupted = anyio.Event()
 
@@ -691,24 +828,33 @@ async def test_posts_that_were_under_way_together_and_are_lost_together_are_one_
         for _ in range(8):
             posts.start_soon(lose)
         await anyio.wait_all_tasks_blocked()
-        clock.now += 5
+        night.now += 5
         interrupted.set()
     assert (one.broken, one.posts_spent) == (True, 9)
     with pytest.raises(PlatformDown, match=r"^2 POSTs in a row"):
         await lose()
 
 
+async def test_a_post_that_left_after_a_loss_is_another_loss_whatever_else_failed_meanwhile() -> None:
+    night = Night()
+    one = gate(night, max_unknown_posts=2)
+    one.failed(perhaps_billed=True, left_at=NOW)
+    night.now += 1
+    one.failed()
+    with pytest.raises(PlatformDown, match=r"^2 POSTs in a row"):
+        one.failed(perhaps_billed=True, left_at=NOW + 0.5)
+
+
 async def test_while_a_window_is_waited_for_nobody_gives_up_on_the_platform() -> None:
-    clock = MovedClock()
-    limits = Pace(posts_per_window=2, give_up_after_seconds=60)
-    one = Gate(limits, window=None, posts_spent=0, clock=clock, timer=clock.timer)
+    night = Night()
+    one = gate(night, posts_per_window=2, give_up_after_seconds=60)
     for _ in range(2):
         await one.reserve()
         one.failed(perhaps_billed=True)
     for _ in range(3):
         await one.reserve()
         one.failed()
-    assert clock.now > NOW + DAY
+    assert night.now > NOW + DAY
     assert one.broken
 
 

@@ -111,6 +111,8 @@ def test_pages_take_their_time_and_under_some_tariffs_their_place_in_the_pace() 
         (Window(5, NOW + 1_000), 16, 2, 1_000.0),
         (Window(20, NOW + 1_000), 16, 1, 1_000.0),
         (Window(25, NOW + 1_000), 36, 2, 1_000.0 + DAY),
+        (Window(5, NOW + 1_000, 10), 6, 2, 1_000.0),
+        (Window(5, NOW + 1_000, 100), 16, 2, 1_000.0),
         (Window(20, NOW - 1), 20, 1, 0.0),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from email.utils import formatdate
 
 import pytest
@@ -217,6 +218,26 @@ def test_a_guess_that_the_quota_is_used_up_binds_no_other_process() -> None:
     assert WindowCount(20, DAY, count.window, NOW).opens_at() <= NOW
 
 
+@pytest.mark.parametrize("until", [NOW + 30, NOW + 100])
+def test_where_an_order_meets_a_used_up_window_the_later_end_counts(until: float) -> None:
+    count = WindowCount(None, DAY, Window(20, NOW + 60, 20, until), NOW)
+    assert count.opens_at() == max(until, NOW + 60) + 2
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["told", "guessed"])
+def test_what_is_waited_for_ends_when_it_would_have_ended_although_our_clock_was_set(is_told: bool) -> None:
+    count = WindowCount(None, DAY, None, NOW)
+    count.renew(NOW)
+    count.close(NOW + 100, is_told=is_told)
+    count.move(-3_600)
+    assert count.opens_at() == NOW - 3_600 + 102
+
+
+def test_an_order_that_ends_long_after_it_can_is_that_of_a_clock_gone_wrong() -> None:
+    count = WindowCount(None, DAY, Window(0, NOW + 60, None, NOW + 1_000 * DAY), NOW)
+    assert count.opens_at() == NOW + DAY + 2
+
+
 def test_the_limit_of_an_earlier_window_holds_where_the_user_says_how_long_a_window_is() -> None:
     for most, expected in ((None, None), (1200, 12)):
         count = WindowCount(most, DAY, None, NOW)
@@ -224,3 +245,20 @@ def test_the_limit_of_an_earlier_window_holds_where_the_user_says_how_long_a_win
         count.learn(Quota(12, 0, NOW + 8))
         count.renew(NOW + 10)
         assert count.limit == expected
+
+
+def test_an_answer_that_is_late_takes_nothing_back_of_what_was_counted_after_it() -> None:
+    count = WindowCount(20, DAY, None, NOW)
+    count.renew(NOW)
+    count.learn(Quota(20, 7, NOW + 60))
+    count.learn(Quota(20, 8, NOW + 60))
+    assert count.window == Window(13, NOW + 60, 20)
+
+
+@pytest.mark.parametrize("window", [Window(1, NOW + 60), Window(0, NOW + 60, 20)], ids=["used", "told"])
+def test_a_window_that_an_earlier_process_opened_ends_when_it_was_to_end(window: Window) -> None:
+    count = WindowCount(20, DAY, window, NOW)
+    count.take()
+    count.end()
+    count.open(NOW + 1)
+    assert count.window == replace(window, used=window.used + 1)

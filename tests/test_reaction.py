@@ -20,6 +20,7 @@ from pipeline.reaction import (
     MAX_OVERLOADED_RESENDS,
     Tries,
     may_be_the_videos,
+    page_resend_after,
     resend_after,
 )
 
@@ -68,6 +69,11 @@ def test_the_backoff_doubles_up_to_a_minute(failures: int, longest: float) -> No
 )
 def test_what_the_platform_orders_counts_if_it_is_longer(ordered: float | None, expected: float) -> None:
     assert resend_after(Overloaded("x", retry_after_seconds=ordered), Tries(overloaded=2), jitter=1.0) == expected
+
+
+@pytest.mark.parametrize(("ordered", "expected"), [(None, 2.0), (1.5, 2.0), (2.5, 2.5), (60.0, 60.0), (61.0, 60.0)])
+def test_for_a_page_it_counts_up_to_a_minute(ordered: float | None, expected: float) -> None:
+    assert page_resend_after(RateLimited("x", retry_after_seconds=ordered), 2, jitter=1.0) == expected
 
 
 def test_a_429_is_waited_for_at_the_gate_and_not_here() -> None:

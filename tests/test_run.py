@@ -220,13 +220,3 @@ def test_the_limits_of_a_config_are_the_pace_of_its_gate(desk: Desk) -> None:
     pace = pace_of(desk.order().config)
     assert (pace.requests_per_second, pace.pages_paced, pace.posts_per_window) == (1.0, True, 0)
     assert (pace.wait_for_quota, pace.max_posts, pace.max_unknown_posts) == (False, 9, 3)
-
-
-async def test_a_strict_rate_is_never_broken(desk: Desk) -> None:
-    videos = library(30)
-    async with ContractServer(videos, key=KEY, requests_per_second=20) as server:
-        desk.write_ids(videos)
-        desk.write_config(server.url, limits__max_videos_per_post=1, limits__requests_per_second=20)
-        assert (await desk.run()).exit_code == 0
-        desk.check(server, videos)
-    assert (len(server.posts), server.rate_violations) == (30, 0)

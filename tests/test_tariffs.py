@@ -212,6 +212,21 @@ async def test_a_429_for_a_page_when_the_quota_is_used_up_does_not_cost_the_walk
     assert night() - begun <= 60
 
 
+async def test_a_page_that_is_asked_for_too_early_is_asked_for_later_and_later_whatever_spreads_resends(
+    desk: Desk,
+) -> None:
+    videos, night = library(30), MovedClock()
+    too_early = faults(*(("page", number, Status(429)) for number in (1, 2, 3)))
+    async with ContractServer(videos, key=KEY, faults=too_early, clock=night) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url, job__page_limit=1)
+        begun = night()
+        outcome = await run(desk.order(clock=night, timer=night.timer, jitter=lambda: 0.0))
+        assert outcome.exit_code == 0
+        desk.check(server, videos)
+    assert night() - begun == 1 + 2 + 4
+
+
 # -------------------------------------------------------------------------------------------------------------- stops
 
 
