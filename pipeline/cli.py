@@ -287,6 +287,7 @@ def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
 @click.option("--page-ttl", default=600.0, show_default=True, help="Seconds that a page token lives.")
 @click.option("--latency", default=0.0, show_default=True, help="Seconds by which every answer is late.")
 @click.option("--faults", type=PATH, metavar="FILE", help="A plan of what shall go wrong, as docs/faults.md tells.")
+@click.option("--thumbnails", is_flag=True, help="Give each clip the URL of a picture of this server's.")
 @embedder_options
 def serve(index: Path | None, host: str, port: int, faults: Path | None, **limits: Any) -> None:
     """Serve the local platform: the classify contract, answered from an index on this machine.
@@ -301,7 +302,9 @@ def serve(index: Path | None, host: str, port: int, faults: Path | None, **limit
     key = environment().get("BULK_CLASSIFY_PLATFORM_KEY") or None
     rules = read_plan(faults) if faults else ()
     access = embedder_of(limits)
-    settings = Settings(limits["tariff"], limits["page_ttl"], key, limits["latency"], rules, access)
+    settings = Settings(
+        limits["tariff"], limits["page_ttl"], key, limits["latency"], rules, access, limits["thumbnails"]
+    )
 
     def announce(url: str, warning: str | None) -> None:
         if warning:

@@ -67,6 +67,11 @@ Option = Literal["visual", "conversation", "text_in_video", "logo"]
 _Options = Annotated[list[Option], msgspec.Meta(min_length=1)]
 _NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 _Score = Annotated[float, msgspec.Meta(ge=1, le=100)]
+# JSON has one kind of number: 10.0 is the integer 10.
+_PageLimit = (
+    Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE_LIMIT)]
+    | Annotated[float, msgspec.Meta(ge=1, le=MAX_PAGE_LIMIT, multiple_of=1)]
+)
 
 
 class _ClassBody(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -91,7 +96,7 @@ class _ClassifyBody(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tr
     conversation_option: ConversationOption | None = None
     include_clips: bool | None = None
     show_detailed_score: bool | None = None
-    page_limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE_LIMIT)] | None = None
+    page_limit: _PageLimit | None = None
     threshold: _ThresholdBody | None = None
 
 
@@ -156,7 +161,7 @@ def decode_classify(body: bytes, *, of_index: bool) -> ClassifyRequest:
         conversation_option=raw.conversation_option or "semantic",
         include_clips=bool(raw.include_clips),
         show_detailed_score=bool(raw.show_detailed_score),
-        page_limit=raw.page_limit or DEFAULT_PAGE_LIMIT,
+        page_limit=int(raw.page_limit or DEFAULT_PAGE_LIMIT),
         threshold=Threshold(threshold.min_video_score, threshold.min_clip_score, threshold.min_duration_ratio),
     )
 

@@ -105,6 +105,7 @@ def answer(store: Store, prompts: Mapping[str, Vectors] | None, request: Classif
         first = sorted(first + found)[: request.page_limit]
         unwritten = [one.video_id for one in first if one.video_id not in entries]
         entries |= zip(unwritten, _encoded(scored, unwritten), strict=True)
+        entries = {one.video_id: entries[one.video_id] for one in first}
     ranked.sort()
     first_page = tuple(entries[one.video_id] for one in first)
     seals = np.array([one.seal for one in ranked], dtype=np.uint32)

@@ -102,15 +102,20 @@ class _Sample:
 
     def __init__(self) -> None:
         self._kept: list[Vectors] = []
+        self._count = 0
         self._seen = 0
         self._stride = 1
 
     def add(self, vectors: Vectors) -> None:
         # A copy, for what is kept must not keep all that it is a part of.
-        self._kept.append(vectors[-self._seen % self._stride :: self._stride].copy())
+        chosen = vectors[-self._seen % self._stride :: self._stride].copy()
         self._seen += len(vectors)
-        while sum(map(len, self._kept)) > _MOST_CLIPS:
+        if len(chosen):  # of most videos of a large index none is
+            self._kept.append(chosen)
+            self._count += len(chosen)
+        while self._count > _MOST_CLIPS:
             self._kept = [np.concatenate(self._kept)[::2].copy()]
+            self._count = len(self._kept[0])
             self._stride *= 2
 
     def vectors(self) -> Vectors:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SPACE = "wordllama-0.4-l2-supercat-256"
 """The space of ``WordEmbedder``. Whatever changes its vectors must change this name."""
+DEFAULT_DIMENSIONS = 256
+"""How many numbers its vectors have."""
 
 _WEIGHTS = "weights/l2_supercat_256.safetensors"
 _TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"

@@ -1,8 +1,8 @@
 """``exact_match``: which spoken lines hold the words of a prompt, contiguous and in order.
 
 Case, width, ligatures, punctuation and spacing do not count (NFKC, casefold, words alone). People do not speak in
-lines, so a match may run over several, as long as no pause between them is longer than a second; each line that holds
-a part of the match matches. Scripts that do not part their words are compared by the unbroken run of letters.
+lines, so a match may run over several, as long as no pause between them is longer than a second; each line from its
+first word to its last matches. Scripts that do not part their words are compared by the unbroken run of letters.
 """
 
 from __future__ import annotations

@@ -118,7 +118,8 @@ class FaultLayer:
         match rule:
             case Status():
                 answer.set_status(rule.status)
-                answer.content_type = "application/json"
+                # Clients read whatever is called JSON, and nothing is none.
+                answer.content_type = "application/json" if rule.content else "application/octet-stream"
                 answer.body = rule.content
                 answer.headers.update(rule.headers)
             case Hang():

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.platform import embeddings, texts
 from pipeline.platform.calibration import uncalibrated_options
-from pipeline.platform.embed import WordEmbedder
+from pipeline.platform.embed import DEFAULT_DIMENSIONS, DEFAULT_SPACE, WordEmbedder
 from pipeline.platform.importing import enter, files_in
 from pipeline.platform.store import Store
 
@@ -83,7 +83,8 @@ def import_vectors(file: Path, given: Files, space: str | None) -> dict[str, obj
         named = space or store.space
         if named is None:
             raise UsageError("say which model made these vectors: --space, such as --space marengo2.7-1024")
-        vouched = embeddings.Vouched(store.dimensions, given.option, given.durations)
+        dimensions = store.dimensions or (DEFAULT_DIMENSIONS if named == DEFAULT_SPACE else 0)
+        vouched = embeddings.Vouched(dimensions, given.option, given.durations)
         source = embeddings.vector_source(files_in(given.paths, embeddings.SUFFIXES), vouched)
         return {"imported": enter(store, source, named), "videos": store.facts().video_count}
 

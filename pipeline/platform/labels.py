@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from pipeline.errors import InputError
-from pipeline.lines import BadFile, BadLine, blocks_of, compression_of, opened, peek, split_lines, text_of, without_mark
+from pipeline.lines import BadFile, BadLine, lines_of, text_of
 from pipeline.wire import Option
 
 MAX_LISTED = 20
@@ -84,15 +84,10 @@ def refuse_any(problems: list[str]) -> None:
 
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     """Each row's line and what it holds: an object, or a text that says what is wrong with it."""
-    with opened(str(path)) as stream:
-        head, blocks = peek(blocks_of(stream))
-        decompress = compression_of(head)
-        if decompress is not None:
-            head, blocks = peek(decompress(blocks))
-        lines = split_lines(without_mark(head, blocks))
-        first = next(lines, b"")
-        read = _from_json if first.lstrip().startswith(b"{") else _from_csv
-        yield from read(chain([first], lines))
+    lines = lines_of(str(path))
+    first = next(lines, b"")
+    read = _from_json if first.lstrip().startswith(b"{") else _from_csv
+    yield from read(chain([first], lines))
 
 
 def _from_json(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:

@@ -21,7 +21,7 @@ import numpy as np
 
 import pipeline
 from pipeline.errors import AnswerUnusable, PlatformDown, RequestFailed
-from pipeline.platform.videos import Vectors
+from pipeline.platform.videos import Vectors, normalised
 from pipeline.transport import Guard, Response, open_transport
 
 VENDOR_URL = "https://api.twelvelabs.io/v1.3"
@@ -129,15 +129,10 @@ class RemoteEmbedder:
         return vectors
 
     def _normalised(self, vectors: list[list[float]]) -> Vectors:
-        rows = np.array(vectors, dtype=np.float64)
-        # Largest first, so that no square overflows, nor vanishes.
-        largest = np.abs(rows).max(axis=1, keepdims=True)
-        if not np.isfinite(largest).all():
-            raise self._failed("sent a vector with a number that is not finite", 502)
-        np.divide(rows, largest, out=rows, where=largest > 0)
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        np.divide(rows, lengths, out=rows, where=lengths > 0)
-        return rows.astype(np.float32)
+        try:
+            return normalised(np.array(vectors, dtype=np.float64))
+        except ValueError:
+            raise self._failed("sent a vector with a number that is not finite", 502) from None
 
     def _refusal(self, response: Response) -> EmbedderFailed:
         status = response.status

@@ -5,21 +5,21 @@ and what the tariff says stands on every answer of a limited endpoint, refusals 
 one, comes between guard and tariff. Routes only translate; reading and scoring run in worker threads, few of them,
 because each holds the vectors of ten hours. Prompts that another server embeds are awaited outside of these threads.
 
-Whatever a request holds, its answer is JSON of the contract; a status of 500 is a bug of ours, and is logged.
+Whatever a request holds, its answer is JSON of the contract; a status of 500 is a bug of ours, and is logged. What each
+route takes and answers is described in ``openapi.json``, which tests hold against the routes and the answers.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import signal
 import time
-import zlib
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -28,9 +28,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from pipeline.errors import UsageError
-from pipeline.models import MAX_PAGE_LIMIT
 from pipeline.platform.access import EmbedderAccess
 from pipeline.platform.answers import Answers, ResourceMissing, answer, page_entries, refuse_unanswerable
+from pipeline.platform.asked import MAX_BODY_BYTES, body_of, listing_of
 from pipeline.platform.calibration import uncalibrated_warning
 from pipeline.platform.embedders import embedder_for
 from pipeline.platform.fault_layer import FaultLayer, PageAnswer
@@ -39,11 +39,11 @@ from pipeline.platform.guard import is_foreign, is_loopback, key_passes
 from pipeline.platform.limits import TARIFFS, Call, Limits
 from pipeline.platform.prompts import AnyEmbedder, prompt_vectors
 from pipeline.platform.remote_embed import EmbedderFailed, RemoteEmbedder
-from pipeline.platform.store import SORT_COLUMNS, SortKey, Store
+from pipeline.platform.store import Store
+from pipeline.platform.thumbnails import THUMBNAIL_ROUTE, thumbnail, with_thumbnails
 from pipeline.platform.tokens import PagePlace, WalkPage, Walks
 from pipeline.platform.videos import Vectors
 from pipeline.wire import (
-    DEFAULT_PAGE_LIMIT,
     ClassifyRequest,
     IndexFacts,
     RequestInvalid,
@@ -55,13 +55,12 @@ from pipeline.wire import (
     video_object,
 )
 
-MAX_BODY_BYTES = 2**20
-"""The largest body of a request, before and after decompression."""
+DESCRIPTION = files("pipeline.platform").joinpath("openapi.json")
+"""What the platform answers, as OpenAPI 3.1."""
 
+_PAGE = r"(?!bulk$)[^{}/]+"  # the path of the other POST is no page
 _WORKERS = 2
 _DRAIN_SECONDS = 5
-_LAST_PAGE = 999_999_999
-_WHOLE_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _CODES: Mapping[int, str] = {
     404: "resource_not_exist",
     405: "method_not_allowed",
@@ -79,7 +78,8 @@ class Settings:
 
     ``tariff`` is a name in ``TARIFFS``. Without a ``key`` any non-empty one passes, on loopback only. Answers come
     ``latency_seconds`` late. ``faults`` is a plan of what goes wrong, the first rule that fits a request first.
-    ``embedder`` says how prompts are embedded where the index needs a server for that.
+    ``embedder`` says how prompts are embedded where the index needs a server for that. With ``thumbnails`` each clip of
+    an answer has the URL of a picture of this server's, else none has one.
     """
 
     tariff: str = "none"
@@ -88,6 +88,7 @@ class Settings:
     latency_seconds: float = 0
     faults: tuple[Fault, ...] = ()
     embedder: EmbedderAccess = EmbedderAccess()
+    thumbnails: bool = False
 
 
 @asynccontextmanager
@@ -114,7 +115,7 @@ async def serving(
         handle_signals=False,
         logger=_http_log,
         shutdown_timeout=_DRAIN_SECONDS,
-        # aiohttp logs a traceback for a body that is not what its header says; _body does not.
+        # aiohttp logs a traceback for a body that is not what its header says; body_of does not.
         auto_decompress=False,
     )
     await runner.setup()
@@ -159,10 +160,10 @@ def create_app(
     if settings.tariff not in TARIFFS:
         raise UsageError(f"there is no tariff {settings.tariff!r}: it is one of {', '.join(TARIFFS)}")
     walks: Walks[Answers] = Walks(settings.page_ttl_seconds, clock, keep_short=bool(settings.faults))
-    platform = _Platform(store, walks, embedder, settings.embedder)
+    platform = _Platform(store, walks, embedder, settings)
     calls: dict[Handler, Call] = {platform.classify: "post", platform.classify_index: "post", platform.page: "page"}
     layers = [
-        _guard(settings, host),
+        _guard(settings, host, keyless={platform.description, platform.thumbnail}),
         _tariff(Limits(TARIFFS[settings.tariff], clock), calls),
         _errors_as_json,
     ]
@@ -171,10 +172,12 @@ def create_app(
         layers[1:1] = [_errors_as_json, faults.layer]  # what the plan must read of a request may be unreadable
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=layers)
     app.on_shutdown.append(faults.close)
+    app.router.add_get("/openapi.json", platform.description, allow_head=False)
+    app.router.add_get(THUMBNAIL_ROUTE, platform.thumbnail, allow_head=False)
     version = r"/{version:v1\.[12]}"
     app.router.add_post(f"{version}/classify", platform.classify)
     app.router.add_post(f"{version}/classify/bulk", platform.classify_index)
-    app.router.add_get(f"{version}/classify/{{token}}", platform.page, allow_head=False)
+    app.router.add_get(f"{version}/classify/{{token:{_PAGE}}}", platform.page, allow_head=False)
     app.router.add_get(f"{version}/indexes", platform.indexes, allow_head=False)
     app.router.add_get(f"{version}/indexes/{{index_id}}", platform.index, allow_head=False)
     app.router.add_get(f"{version}/indexes/{{index_id}}/videos", platform.videos, allow_head=False)
@@ -185,13 +188,14 @@ def create_app(
 # ------------------------------------------------------------------------------------------------------------ layers
 
 
-def _guard(settings: Settings, bound_host: str) -> Middleware:
+def _guard(settings: Settings, bound_host: str, keyless: Collection[Handler]) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         headers = request.headers
         if is_foreign(headers.getall("Host", ()), headers.getall("Origin", ()), bound_host):
             return _refusal(403, "unauthorized", "The Host or Origin header names another site than this server.")
-        if not key_passes(headers.get("x-api-key", ""), settings.key):
+        needs_key = request.match_info.handler not in keyless
+        if needs_key and not key_passes(headers.get("x-api-key", ""), settings.key):
             return _refusal(401, "api_key_invalid", "The API key is invalid, or the x-api-key header is missing.")
         if settings.latency_seconds > 0:
             await anyio.sleep(settings.latency_seconds)
@@ -269,13 +273,13 @@ def _json(body: bytes, *, status: int = 200) -> web.Response:
 
 
 class _Platform:
-    def __init__(
-        self, store: Store, walks: Walks[Answers], embedder: AnyEmbedder | None, access: EmbedderAccess
-    ) -> None:
+    def __init__(self, store: Store, walks: Walks[Answers], embedder: AnyEmbedder | None, settings: Settings) -> None:
         self._store = store
         self._walks = walks
         self._embedder = embedder
-        self._access = access
+        self._access = settings.embedder
+        self._thumbnails = settings.thumbnails
+        self._description = DESCRIPTION.read_bytes()
         self._workers = anyio.CapacityLimiter(_WORKERS)
         self._ready()
 
@@ -294,15 +298,25 @@ class _Platform:
         return await anyio.to_thread.run_sync(work, limiter=self._workers)
 
     async def classify(self, request: web.Request) -> web.Response:
-        return await self._first_page(decode_classify(await _body(request), of_index=False))
+        return await self._first_page(request, decode_classify(await body_of(request), of_index=False))
 
     async def classify_index(self, request: web.Request) -> web.Response:
-        return await self._first_page(decode_classify(await _body(request), of_index=True))
+        return await self._first_page(request, decode_classify(await body_of(request), of_index=True))
 
-    async def _first_page(self, asked: ClassifyRequest) -> web.Response:
+    async def _first_page(self, request: web.Request, asked: ClassifyRequest) -> web.Response:
         prompts = await self._prompts(asked)
         opened = await self._in_thread(lambda: answer(self._store, prompts, asked))
-        return _page_answer(self._walks.open(opened.answers, page_limit=asked.page_limit), opened.first_page)
+        place = self._walks.open(opened.answers, page_limit=asked.page_limit)
+        return await self._page_answer(request, place, opened.first_page)
+
+    async def _page_answer(
+        self, request: web.Request, place: PagePlace[Answers], entries: tuple[bytes, ...]
+    ) -> PageAnswer:
+        page = WalkPage(entries, place.info, place.token, place.found.score_source, place.found.opening)
+        if self._thumbnails:
+            host = request.headers.get("Host", "")
+            page = await self._in_thread(lambda: with_thumbnails(page, host))
+        return PageAnswer(page)
 
     async def _prompts(self, asked: ClassifyRequest) -> Mapping[str, Vectors] | None:
         """The vectors of a request's prompts; None while the index is empty. Nobody is asked for those of a bad one."""
@@ -318,7 +332,7 @@ class _Platform:
         """What a classify POST is about: the videos that it names, or all of the index; none where it is refused."""
         of_index = request.match_info.handler == self.classify_index
         try:
-            asked = decode_classify(await _body(request), of_index=of_index)
+            asked = decode_classify(await body_of(request), of_index=of_index)
         except RequestInvalid:
             return ()
         return await self._in_thread(self._store.durations) if of_index else asked.video_ids
@@ -326,10 +340,10 @@ class _Platform:
     async def page(self, request: web.Request) -> web.Response:
         place = self._walks.page(request.match_info["token"])
         entries = await self._in_thread(lambda: page_entries(self._store, place.found, place.first, place.beyond))
-        return _page_answer(place, entries)
+        return await self._page_answer(request, place, entries)
 
     async def indexes(self, request: web.Request) -> web.Response:
-        asked = _listing(request)
+        asked = listing_of(request)
         facts = await self._in_thread(self._store.facts)
         shown = [index_object(facts)] if asked.page == 1 else []
         return _json(encode_list(shown, page=asked.page, page_limit=asked.page_limit, total_results=1))
@@ -338,7 +352,7 @@ class _Platform:
         return _json(encode_object(index_object(await self._named_index(request))))
 
     async def videos(self, request: web.Request) -> web.Response:
-        asked = _listing(request)
+        asked = listing_of(request)
         facts = await self._named_index(request)
         found = await self._in_thread(
             lambda: self._store.list_videos(
@@ -356,65 +370,18 @@ class _Platform:
             raise ResourceMissing(f"The video {video_id[:128]} does not exist.")
         return _json(encode_object(video_object(found)))
 
+    async def description(self, _: web.Request) -> web.Response:
+        return _json(self._description)
+
+    async def thumbnail(self, request: web.Request) -> web.Response:
+        named = request.match_info
+        picture = thumbnail(named["video_id"], int(named["second"]))
+        headers = {"Cache-Control": "max-age=604800, immutable", "X-Content-Type-Options": "nosniff"}
+        return web.Response(text=picture, content_type="image/svg+xml", headers=headers)
+
     async def _named_index(self, request: web.Request) -> IndexFacts:
         facts = await self._in_thread(self._store.facts)
         index_id = request.match_info["index_id"]
         if index_id != facts.index_id:
             raise ResourceMissing(f"The index {index_id[:128]} does not exist.")
         return facts
-
-
-def _page_answer(place: PagePlace[Answers], entries: tuple[bytes, ...]) -> PageAnswer:
-    found = place.found
-    return PageAnswer(WalkPage(entries, place.info, place.token, found.score_source, found.opening))
-
-
-async def _body(request: web.Request) -> bytes:
-    received = await request.read()
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding == "identity":
-        return received
-    if encoding not in {"gzip", "deflate"}:
-        raise web.HTTPUnsupportedMediaType
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # reads the headers of both
-    try:
-        body = inflater.decompress(received, MAX_BODY_BYTES + 1)
-    except zlib.error:
-        raise RequestInvalid("parameter_invalid", f"The request body is not {encoding}.") from None
-    if len(body) > MAX_BODY_BYTES:
-        raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES, len(body))
-    if not inflater.eof:
-        raise RequestInvalid("parameter_invalid", "The request body is cut short.")
-    return body
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    page: int
-    page_limit: int
-    sort_by: SortKey
-    descending: bool
-
-
-def _listing(request: web.Request) -> _Listing:
-    query = request.query
-    unknown = sorted(set(query) - {"page", "page_limit", "sort_by", "sort_option"})
-    if unknown:
-        raise RequestInvalid("parameter_unknown", f"The {unknown[0][:128]} parameter is not supported.")
-    sort_by, sort_option = query.get("sort_by", "created_at"), query.get("sort_option", "desc")
-    if sort_by not in SORT_COLUMNS:
-        raise RequestInvalid("parameter_invalid", f"The sort_by parameter is one of {', '.join(SORT_COLUMNS)}.")
-    if sort_option not in {"asc", "desc"}:
-        raise RequestInvalid("parameter_invalid", "The sort_option parameter is asc or desc.")
-    return _Listing(
-        _whole_number(query.get("page", "1"), "page", _LAST_PAGE),
-        _whole_number(query.get("page_limit", str(DEFAULT_PAGE_LIMIT)), "page_limit", MAX_PAGE_LIMIT),
-        cast("SortKey", sort_by),
-        sort_option == "desc",
-    )
-
-
-def _whole_number(text: str, name: str, largest: int) -> int:
-    if not _WHOLE_NUMBER.fullmatch(text) or int(text) > largest:
-        raise RequestInvalid("parameter_invalid", f"The {name} parameter is a whole number from 1 to {largest}.")
-    return int(text)

@@ -281,7 +281,7 @@ class Store:
         """Enter videos in one transaction, replacing those that are there; returns how many.
 
         With ``beside`` a video that is there keeps its tracks of other options, the longer of both durations, and its
-        file name where it is given none.
+        file name and revision where it is given none.
         Raises ``UsageError``, and enters none of them, where a video cannot be indexed or its vectors are not of the
         index's space and dimensions.
         """
@@ -299,15 +299,17 @@ class Store:
     def remove(self, video_ids: Iterable[str]) -> list[str]:
         """Take videos out, in one transaction; those of them that were there.
 
-        An index without a track has no space any more, and no calibration.
+        An option without a track has no calibration any more, and an index without one no space and no cached prompts.
         """
         with self._writing() as database:
             removed = [one for one in dict.fromkeys(video_ids) if self._remove(database, one)]
             if removed:
                 database.execute("UPDATE index_facts SET updated_at = ?", (self._clock(),))
+                database.execute("DELETE FROM calibration WHERE option NOT IN (SELECT option FROM track)")
             if removed and not database.execute("SELECT 1 FROM track LIMIT 1").fetchall():
                 database.execute("UPDATE index_facts SET space = NULL, dimensions = NULL")
-                database.execute("DELETE FROM calibration")
+                # The next vectors may be of the same name and of other dimensions.
+                database.execute("DELETE FROM prompt")
         return removed
 
     def _remove(self, database: sqlite3.Connection, video_id: str) -> bool:
@@ -335,14 +337,15 @@ class Store:
 
     def _put(self, database: sqlite3.Connection, video: IndexedVideo, *, beside: bool) -> None:
         now = self._clock()
-        name, seconds = "excluded.filename", "excluded.duration_seconds"
+        name, seconds, revision = "excluded.filename", "excluded.duration_seconds", "excluded.revision"
         if beside:
             name, seconds = f"coalesce(nullif({name}, ''), filename)", f"max(duration_seconds, {seconds})"
+            revision = f"coalesce(nullif({revision}, ''), revision)"
         ((video_key,),) = database.execute(
             "INSERT INTO video (video_id, filename, duration_seconds, created_at, updated_at, revision)"  # noqa: S608 - constants
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (video_id) DO UPDATE"
             f" SET filename = {name}, duration_seconds = {seconds},"
-            " updated_at = excluded.updated_at, revision = excluded.revision RETURNING video_key",
+            f" updated_at = excluded.updated_at, revision = {revision} RETURNING video_key",
             (video.video_id, video.filename, video.duration_seconds, now, now, video.revision),
         ).fetchall()
         replaced = [(video_key, track.option) for track in video.tracks]

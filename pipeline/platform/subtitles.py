@@ -71,6 +71,9 @@ def _cue(block: _Block, report: Callable[[int, str], None], number: int) -> Cue 
     if times is None:
         report(line_number, f"times are written as 00:01:02,500 {_ARROW} 00:01:04,000, not {_shown(line)}")
         return None
+    if within := next((one for one in block[at + 1 :] if _TIMES.fullmatch(one[1])), None):
+        report(within[0], "a blank line must stand before the next cue")
+        return None
     start, end = _seconds(*times.groups()[:4]), _seconds(*times.groups()[4:])
     if not start < end:
         report(line_number, f"the cue ends when or before it begins: {_shown(line)}")

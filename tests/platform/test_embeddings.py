@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError, UsageError
+from pipeline.platform.embed import DEFAULT_SPACE
 from pipeline.platform.indexes import Files, create_index, import_vectors, index_info
 from pipeline.platform.store import Store
 
@@ -169,3 +170,11 @@ def test_without_duckdb_parquet_is_one_line(tmp_path: Path, index: Path, monkeyp
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(InputError, match=r"Parquet is read by DuckDB, which is an extra: pip install"):
         import_vectors(index, Files([file]), "theirs")
+
+
+def test_vectors_that_claim_the_default_embedders_space_have_its_dimensions(tmp_path: Path) -> None:
+    index, file = tmp_path / "my.index", tmp_path / "vectors.ndjson"
+    create_index(index, "mine", None)
+    file.write_text('{"video_id": "a", "start_seconds": 0, "end_seconds": 1, "option": "visual", "vector": [1, 0, 0]}')
+    with pytest.raises(InputError, match="the vector has 3 numbers, and others have 256"):
+        import_vectors(index, Files([file]), DEFAULT_SPACE)

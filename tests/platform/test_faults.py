@@ -387,7 +387,7 @@ async def test_other_endpoints_and_strangers_are_not_touched(store: Store) -> No
             None,
             "text/html",
         ),
-        (Status(status=200, at=FIRST), b"", "application/json"),
+        (Status(status=200, at=FIRST), b"", "application/octet-stream"),
     ],
 )
 async def test_a_200_that_is_not_json_or_empty_was_executed(

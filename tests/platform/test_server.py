@@ -19,7 +19,8 @@ import anyio
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.platform.server import MAX_BODY_BYTES, Settings, serving
+from pipeline.platform.asked import MAX_BODY_BYTES
+from pipeline.platform.server import Settings, serving
 from pipeline.platform.store import Store
 from pipeline.platform.videos import OPTIONS
 from tests.platform.made_up import CURVE, SPACE, AxisEmbedder, track, video
@@ -195,7 +196,7 @@ async def test_a_page_token_expires(store: Store) -> None:
     assert answer.error == (400, "parameter_invalid", message)
 
 
-@pytest.mark.parametrize("token", ["x", "bulk", "%2e%2e%2fclassify", "%00", "%ED%A0%80", "x" * 5000])
+@pytest.mark.parametrize("token", ["x", "bulk-1", "%2e%2e%2fclassify", "%00", "%ED%A0%80", "x" * 5000])
 async def test_a_token_that_was_never_given_is_refused(caller: Caller, token: str) -> None:
     answer = await caller.call("GET", f"/classify/{token}")
     assert answer.error[:2] == (400, "parameter_invalid")
@@ -367,6 +368,7 @@ async def test_a_body_that_cannot_be_decompressed_is_refused_quietly(
         ("POST", "/../v1.3/classify", 404),
         ("GET", "/classify", 405),
         ("DELETE", "/classify", 405),
+        ("GET", "/classify/bulk", 405),
         ("POST", "/indexes", 405),
         ("OPTIONS", "/classify", 405),
     ],

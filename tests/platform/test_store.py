@@ -114,6 +114,8 @@ def test_the_state_that_a_source_named_is_kept_with_each_video(store: Store) -> 
     assert store.revisions(["mute", "talk", "nobody"]) == {"talk": "7", "mute": ""}
     store.add_videos([replace(TALK, revision="8")], SPACE)
     assert store.revisions(["talk"]) == {"talk": "8"}
+    store.add_videos([TALK], SPACE, beside=True)
+    assert store.revisions(["talk"]) == {"talk": "8"}
 
 
 def test_what_is_there_is_counted_by_option(store: Store) -> None:
@@ -135,10 +137,18 @@ def test_removed_videos_are_gone_with_their_tracks(store: Store, clock: Clock) -
     assert store.facts().updated_at == 2000.0
 
 
+def test_an_option_without_a_track_is_none_of_the_indexs(store: Store) -> None:
+    store.add_videos([TALK, video("mime", 5, track("visual", (0, 5, [1])))], SPACE)
+    store.remove(["talk"])
+    assert store.facts().options == ("visual",)
+
+
 def test_an_index_without_a_track_is_of_no_space_and_may_become_one_of_another(store: Store) -> None:
     store.add_videos([TALK, MUTE], SPACE)
     store.set_calibration("visual", Calibration(15.5, 0.2))
+    store.cache_prompts(SPACE, prompt_vectors())
     assert store.remove(["talk"]) == ["talk"]
+    assert store.cached_prompts(SPACE, list(prompt_vectors())) == {}  # of as many dimensions as the vectors had
     assert (store.space, store.dimensions, store.tracks(), store.calibration()) == (None, 0, {}, {})
     store.add_videos([video("talk", 5, track("visual", (0, 5, [1])))], "other")
     assert (store.space, store.calibration()) == ("other", {"visual": Calibration()})

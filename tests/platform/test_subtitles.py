@@ -98,3 +98,10 @@ def test_what_is_written_as_subrip_or_webvtt_is_read_back(spoken: list[tuple[int
             Cue(pytest.approx(one.start), pytest.approx(one.end), one.text)  # type: ignore[arg-type]
             for one in expected
         ]
+
+
+def test_cues_that_no_blank_line_parts_are_told_and_are_not_taken_for_words() -> None:
+    lines = ["1", "00:00:02,000 --> 00:00:06,500", "We bake.", "2", "00:00:07,000 --> 00:00:11,000", "Knead it."]
+    told: list[tuple[int, str]] = []
+    assert list(cues(enumerate(lines, 1), lambda number, problem: told.append((number, problem)))) == []
+    assert told == [(5, "a blank line must stand before the next cue")]
