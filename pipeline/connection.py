@@ -82,4 +82,4 @@ async def _embedded(config: Config, cache: Path, embedder: EmbedderAccess) -> As
     index = quickstart_index(cache) if config.api.index == "quickstart" else Path(config.api.index)
     with Store.open(index) as store:
         async with serving(store, Settings(embedder=embedder)) as url:
-            yield _Embedded(url, store, uncalibrated_warning(store.space, store.calibration()))
+            yield _Embedded(url, store, uncalibrated_warning(store.space, store.calibration(with_vectors=True)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.listing import CHANGING, Listing
+from pipeline.listing import CHANGING, videos_listing
 from pipeline.pacing import Gate
 from pipeline.rows import encode
 from pipeline.run import Order, connection_of, pace_of
@@ -18,10 +18,10 @@ async def list_index(order: Order, index_id: str, write: Callable[[bytes], objec
     """
     gate = Gate(pace_of(order.config), window=None, posts_spent=0, clock=order.clock, timer=order.timer)
     async with connection_of(order) as connection:
-        listing = Listing(connection.client, gate, index_id, order.jitter)
+        listing = videos_listing(connection.client, gate, index_id, order.jitter)
         written: set[str] = set()  # an index that changes is listed more than once
-        async for videos in listing.pages():
-            write(b"".join(encode(one) for one in videos if one.video_id not in written))
-            written.update(one.video_id for one in videos)
+        async for page in listing.pages():
+            write(b"".join(encode(one) for one in page.videos if one.video_id not in written))
+            written.update(one.video_id for one in page.videos)
     if not listing.is_steady:
         order.console.say(CHANGING)

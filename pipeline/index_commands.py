@@ -68,11 +68,15 @@ def info(file: Path | None, as_json: bool) -> None:
 @as_json_option
 def calibrate(file: Path, labels: Path | None, as_json: bool, **embedder: str | None) -> None:
     """Fit the scores of an index FILE to its vectors: from the index alone, or from labels."""
+    from functools import partial
+
     import anyio
 
     from pipeline.platform.calibrate import calibrate_index, in_words
 
-    tell(anyio.run(calibrate_index, file, labels, embedder_of(embedder)), in_words, as_json=as_json)
+    say = partial(click.echo, err=True)
+    came_to = anyio.run(partial(calibrate_index, file, labels, embedder_of(embedder), say=say))
+    tell(came_to, in_words, as_json=as_json)
 
 
 @index.command()
@@ -129,6 +133,7 @@ def vendor(index: Path, index_id: str, **options: Any) -> None:
         "input.index_id": index_id,
         "limits.requests_per_second": options["requests_per_second"],
         "limits.concurrency": 4,  # whole videos are held, one each
+        "limits.max_response_bytes": 256 * 1024 * 1024,  # ten hours of 1,024 numbers every six seconds, as JSON
         **settings_of(options["settings"]),
         "--api-url": base_url(options["api_url"]),
     }
@@ -142,15 +147,22 @@ def vendor(index: Path, index_id: str, **options: Any) -> None:
     tell(asdict(came_to), _import_in_words, as_json=options["as_json"])
     for failure in came_to.failures:
         click.echo(f"failed: {failure}", err=True)
+    if came_to.not_listed:
+        order.console.say(
+            f"warning: {came_to.not_listed:,} videos that were imported before are not in the vendor's list, and stay "
+            f"(`index remove` takes videos out): {', '.join(came_to.first_not_listed[:5])}"
+            + (", …" if came_to.not_listed > 5 else "")
+        )
     if stopped is not None:
-        order.console.say("next: the same command goes on from here")
+        if stopped.exit_code != 2:
+            order.console.say("next: the same command goes on from here")
         raise stopped
     if came_to.failed:
         sys.exit(3)
 
 
 def _import_in_words(facts: Mapping[str, object]) -> Iterator[str]:
-    return facts_in_words({name: value for name, value in facts.items() if name != "failures"})
+    return facts_in_words({name: value for name, value in facts.items() if not isinstance(value, list)})
 
 
 def _of_files(command: Callable[..., None]) -> Callable[..., None]:

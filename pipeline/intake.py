@@ -22,10 +22,11 @@ from pipeline.errors import InputError
 from pipeline.fitting import Fit
 from pipeline.ids import expand, read_videos
 from pipeline.ledger import FIT, INPUT_FINGERPRINT, Ledger
-from pipeline.listing import Listing
+from pipeline.listing import Listing, videos_listing
 from pipeline.models import Video
 from pipeline.pacing import Gate
 from pipeline.packing import OneChunk, Packer
+from pipeline.wire import VideoListPage
 
 if TYPE_CHECKING:
     from pipeline.platform.store import Store
@@ -53,11 +54,11 @@ async def take_in(given: Input, ledger: Ledger, client: Client, gate: Gate) -> I
     go on would cost nothing but the run, for it would keep them all.
     """
     index_id = given.config.input.index_id
-    listing = Listing(client, gate, index_id, given.jitter) if index_id else None
+    listing = videos_listing(client, gate, index_id, given.jitter) if index_id else None
     return await run_sync(_take_in, given, ledger, listing)
 
 
-def _take_in(given: Input, ledger: Ledger, listing: Listing | None) -> Intake:
+def _take_in(given: Input, ledger: Ledger, listing: Listing[VideoListPage] | None) -> Intake:
     config = given.config
     digest = hashlib.sha256()
     with ledger.atomic():
@@ -121,8 +122,8 @@ def _hashed(videos: Iterable[Video], update: Callable[[bytes], None]) -> Iterato
         yield video
 
 
-def _in_this_thread(listing: Listing) -> Iterator[Video]:
+def _in_this_thread(listing: Listing[VideoListPage]) -> Iterator[Video]:
     """The videos of a listing for the thread that takes them in, each page fetched in the event loop, in its turn."""
     pages = listing.pages()
-    while (videos := run_in_loop(anext, pages, None)) is not None:
-        yield from (Video(one.video_id, one.duration_seconds) for one in videos)
+    while (page := run_in_loop(anext, pages, None)) is not None:
+        yield from (Video(one.video_id, one.duration_seconds) for one in page.videos)

@@ -35,9 +35,11 @@ from pipeline.errors import (
     StopRun,
     UsageError,
 )
+from pipeline.listing import CHANGING, Listing
 from pipeline.pacing import Gate
 from pipeline.platform.store import Store
 from pipeline.platform.vendor_videos import (
+    OPTIONS_OF_VENDOR,
     Asset,
     AssetPage,
     VendorVideo,
@@ -46,7 +48,6 @@ from pipeline.platform.vendor_videos import (
     list_path,
     video_path,
 )
-from pipeline.platform.videos import check_video
 from pipeline.reaction import Tries, may_be_the_videos, resend_after
 from pipeline.run import Order, pace_of
 from pipeline.stopping import Stop
@@ -55,8 +56,7 @@ VENDOR_URL = "https://api.twelvelabs.io/v1.3"
 """Where the vendor answers."""
 
 _NEVER = 2**31
-_LISTED_FAILURES = 20
-_BARREN_PAGES = 3  # in a row, with nothing new: so many uploads may come in while an index is listed
+_NAMED = 20  # of those that failed, and of those that are not listed
 _BYTES_OF_NUMBER = 4
 _T = TypeVar("_T")
 
@@ -76,7 +76,10 @@ class Wanted:
 
 @dataclass(slots=True)
 class Imported:
-    """What an import came to, in videos. ``failures`` are the first of ``failed``, each with its reason."""
+    """What an import came to, in videos. ``failures`` are the first of ``failed``, each with its reason.
+
+    ``not_listed`` are those that an import brought once and the vendor's index does not list; they stay.
+    """
 
     listed: int = 0
     not_ready: int = 0
@@ -85,6 +88,8 @@ class Imported:
     of_other_spaces: int = 0
     failed: int = 0
     failures: list[str] = field(default_factory=list)
+    not_listed: int = 0
+    first_not_listed: list[str] = field(default_factory=list)
 
     @property
     def settled(self) -> int:
@@ -94,7 +99,10 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class ImportPlan:
-    """What an import will take: models and bytes as up to three videos tell, ``seconds`` as the pace does."""
+    """What an import will take: models, spaces and bytes as the videos that were ``looked_at`` tell, three at most.
+
+    ``seconds`` as the pace tells.
+    """
 
     listed: int
     not_ready: int
@@ -105,6 +113,7 @@ class ImportPlan:
     seconds: float
     models: list[str]
     spaces: list[str]
+    looked_at: int
     estimated_bytes: int
     estimated_index_bytes: int
 
@@ -158,28 +167,30 @@ class _Vendor:
         self._gate = gate
         self._wanted = wanted
         self._jitter = jitter
+        self._listing = Listing(wanted.index_id, self._page)
+        self.listed: set[str] = set()
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether ``listed`` has, after the last page, every video of the index."""
+        return self._listing.is_steady
 
     async def pages(self) -> AsyncIterator[AssetPage]:
         """The list, page by page, each video once. Raises ``JobRefused`` or ``PlatformDown`` where it does not come."""
-        met: set[str] = set()
-        page = last = 1
-        barren = 0
-        while page <= last:
-            try:
-                listed, _ = await self._get(
-                    list_path(self._wanted.index_id, page), partial(decode_page, audio=self._wanted.audio)
-                )
-            except (ResendFree, ResendCounted) as error:
-                raise PlatformDown(f"the index {self._wanted.index_id!r} cannot be listed: {error}") from None
-            except RequestFailed as error:
-                raise JobRefused(f"the index {self._wanted.index_id!r} cannot be listed: {error}") from None
-            fresh = tuple(one for one in listed.assets if one.video_id not in met)
-            barren = 0 if fresh else barren + 1
-            if barren > _BARREN_PAGES:
-                raise JobRefused(f"the index {self._wanted.index_id!r} is listed with the same videos page after page")
-            met.update(one.video_id for one in fresh)
-            yield replace(listed, assets=fresh)
-            page, last = page + 1, listed.pages
+        async for page in self._listing.pages():
+            fresh = {one.video_id: one for one in page.videos if one.video_id not in self.listed}
+            self.listed.update(fresh)
+            yield replace(page, videos=tuple(fresh.values()))
+
+    async def _page(self, number: int) -> AssetPage:
+        path = list_path(self._wanted.index_id, number)
+        try:
+            page, _ = await self._get(path, partial(decode_page, audio=self._wanted.audio))
+        except (ResendFree, ResendCounted) as error:
+            raise PlatformDown(f"the index {self._wanted.index_id!r} cannot be listed: {error}") from None
+        except RequestFailed as error:
+            raise JobRefused(f"the index {self._wanted.index_id!r} cannot be listed: {error}") from None
+        return page
 
     async def video(self, asset: Asset) -> tuple[VendorVideo, int]:
         """A video with its vectors, and how many bytes told it. Raises a ``RequestFailed`` where it cannot be had."""
@@ -251,6 +262,9 @@ class _Import:
                     asking.start_soon(self._work, receive.clone())
                 receive.close()
             watching.cancel_scope.cancel()
+        if self._stop.reason is None and self._vendor.is_steady:
+            gone = await run_sync(self._store.imported_ids) - self._vendor.listed
+            self.came_to.not_listed, self.came_to.first_not_listed = len(gone), sorted(gone)[:_NAMED]
 
     async def _produce(self, assets: ObjectSendStream[Asset]) -> None:
         async with assets:
@@ -258,6 +272,8 @@ class _Import:
                 async for page in self._vendor.pages():
                     for one in await self._to_import(page):
                         await assets.send(one)
+                if not self._vendor.is_steady:
+                    self._order.console.say(CHANGING)
             except (Drained, anyio.BrokenResourceError):  # or the workers have stopped
                 return
             except StopRun as reason:
@@ -266,10 +282,13 @@ class _Import:
     async def _to_import(self, page: AssetPage) -> list[Asset]:
         """The videos of a page that are not there as they are listed."""
         ready, unchanged = await run_sync(_sorted_out, page, self._store)
-        self._total = page.videos
-        self.came_to.listed += len(page.assets)
-        self.came_to.not_ready += sum(not one.is_ready for one in page.assets)
+        self._total = page.total_results or 0
+        self.came_to.listed += len(page.videos)
+        self.came_to.not_ready += sum(not one.is_ready and not one.problem for one in page.videos)
         self.came_to.unchanged += unchanged
+        for one in page.videos:
+            if one.problem:
+                self._fail(one, one.problem)
         return ready
 
     async def _work(self, assets: ObjectReceiveStream[Asset]) -> None:
@@ -293,27 +312,31 @@ class _Import:
         if self._wanted.space not in {None, found.space}:
             self.came_to.of_other_spaces += 1
             return
-        try:
-            check_video(found.video)
-        except UsageError as error:
-            self._fail(asset, str(error))
-            return
-        await run_sync(self._enter, found)
-        self.came_to.imported += 1
+        problem = await run_sync(self._enter, found)
+        if problem is None:
+            self.came_to.imported += 1
+        else:
+            self._fail(asset, problem)
 
-    def _enter(self, found: VendorVideo) -> None:
+    def _enter(self, found: VendorVideo) -> str | None:
+        """Enter a video; why it cannot be indexed, if so. Raises ``UsageError`` where the index is of another space."""
         try:
-            self._store.add_videos([found.video], found.space)
+            self._store.check_space(found.space, found.dimensions)
         except UsageError as error:
             raise UsageError(
                 f"video {found.video.video_id!r} was made by {found.model!r}: {error}. With --space "
                 f"{self._store.space} this import leaves such videos out; with --space {found.space} an import into "
                 "another index takes them alone"
             ) from None
+        try:
+            self._store.add_videos([found.video], found.space, replacing=OPTIONS_OF_VENDOR)
+        except UsageError as error:
+            return str(error)
+        return None
 
     def _fail(self, asset: Asset, reason: str) -> None:
         self.came_to.failed += 1
-        if self.came_to.failed <= _LISTED_FAILURES:
+        if self.came_to.failed <= _NAMED:
             self.came_to.failures.append(f"{asset.video_id}: {reason}")
 
     async def _show_progress(self) -> None:
@@ -326,7 +349,7 @@ class _Import:
 
 def _sorted_out(page: AssetPage, store: Store) -> tuple[list[Asset], int]:
     """The videos of a page that are to be imported, and how many are there already as they are listed."""
-    ready = [one for one in page.assets if one.is_ready]
+    ready = [one for one in page.videos if one.is_ready]
     held = store.revisions([one.video_id for one in ready])
     changed = [one for one in ready if held.get(one.video_id) != one.revision]
     return changed, len(ready) - len(changed)
@@ -342,8 +365,8 @@ async def _planned(store: Store, vendor: _Vendor, requests_per_second: float) ->
     async for page in vendor.pages():
         changed, there = await run_sync(_sorted_out, page, store)
         pages += 1
-        listed += len(page.assets)
-        not_ready += sum(not one.is_ready for one in page.assets)
+        listed += len(page.videos)
+        not_ready += sum(not one.is_ready and not one.problem for one in page.videos)
         unchanged += there
         to_import += len(changed)
         seconds += sum(one.duration_seconds for one in changed)
@@ -362,6 +385,7 @@ async def _planned(store: Store, vendor: _Vendor, requests_per_second: float) ->
         seconds=round(requests / requests_per_second, 1) if requests_per_second else 0.0,
         models=sorted({one.model for one, _ in looked_at}),
         spaces=sorted({one.space for one, _ in looked_at}),
+        looked_at=len(looked_at),
         estimated_bytes=round(share * sum(size for _, size in looked_at)),
         estimated_index_bytes=round(share * sum(map(_bytes_of_vectors, (one for one, _ in looked_at)))),
     )

@@ -10,9 +10,10 @@ from aiohttp import web
 
 from pipeline.client import Client
 from pipeline.errors import JobRefused, PlatformDown
-from pipeline.listing import Listing
+from pipeline.listing import Listing, videos_listing
 from pipeline.pacing import Gate, Pace
 from pipeline.transport import open_transport
+from pipeline.wire import VideoListPage
 from tests.runs import MovedClock
 
 Shown = tuple[Sequence[str], int, int | None]
@@ -20,7 +21,9 @@ Shown = tuple[Sequence[str], int, int | None]
 
 
 @asynccontextmanager
-async def listing_of(shown: Callable[[int, int], Shown | int]) -> AsyncIterator[tuple[Listing, list[int]]]:
+async def listing_of(
+    shown: Callable[[int, int], Shown | int],
+) -> AsyncIterator[tuple[Listing[VideoListPage], list[int]]]:
     """A listing of a real server, which shows what ``shown`` says of the request's number and page, or a status.
 
     And the pages that were asked for.
@@ -47,13 +50,13 @@ async def listing_of(shown: Callable[[int, int], Shown | int]) -> AsyncIterator[
     try:
         async with open_transport(f"http://127.0.0.1:{runner.addresses[0][1]}/v1.2", {}) as transport:
             client = Client(transport, score_source="", secret="", clock=clock)
-            yield Listing(client, gate, "index1", lambda: 0.0), asked
+            yield videos_listing(client, gate, "index1", lambda: 0.0), asked
     finally:
         await runner.cleanup()
 
 
-async def ids_of(listing: Listing) -> list[str]:
-    return [one.video_id async for videos in listing.pages() for one in videos]
+async def ids_of(listing: Listing[VideoListPage]) -> list[str]:
+    return [one.video_id async for page in listing.pages() for one in page.videos]
 
 
 @pytest.mark.parametrize("total", [4, None])

@@ -148,7 +148,7 @@ async def classified(url: str, *prompts: str) -> tuple[int, dict[str, str], Any]
         aiohttp.ClientSession(headers={"x-api-key": "any"}) as session,
         session.post(f"{url}/classify", json=body) as answer,
     ):
-        return answer.status, dict(answer.headers), await answer.json()
+        return answer.status, dict(answer.headers), await answer.json() if await answer.read() else None
 
 
 async def test_a_failure_of_the_embedder_is_an_error_of_the_contract(tmp_path: Path, server: EmbeddingServer) -> None:
@@ -157,8 +157,11 @@ async def test_a_failure_of_the_embedder_is_an_error_of_the_contract(tmp_path: P
         async with serving(store, settings) as url:
             server.instead = refused(429, {"error": {"message": "slow down"}}, **{"Retry-After": "9"})
             status, headers, told = await classified(url, "a")
+            assert (status, headers["Retry-After"], told) == (429, "9", None)
+            server.instead = refused(503, {"error": {"message": "full"}}, **{"Retry-After": "9"})
+            status, headers, told = await classified(url, "a")
             assert (status, headers["Retry-After"], told["code"]) == (503, "9", "embedder_failed")
-            assert told["message"] == f"the embedder at {server.url} cannot answer now: HTTP 429 (slow down)"
+            assert told["message"] == f"the embedder at {server.url} cannot answer now: HTTP 503 (full)"
             server.instead = refused(400, {"error": {"message": "too long"}})
             status, _, told = await classified(url, "a")
             assert (status, told["code"]) == (400, "parameter_invalid")
@@ -190,6 +193,66 @@ async def test_a_server_that_takes_its_time_holds_up_nobody_else(tmp_path: Path,
                 assert (answer.status, statuses) == (200, [])
             server.hold.set()
     assert statuses == [200] * 5
+
+
+async def test_a_prompt_that_two_requests_want_at_once_is_embedded_once(
+    tmp_path: Path, server: EmbeddingServer
+) -> None:
+    server.hold = anyio.Event()
+    statuses: list[int] = []
+
+    async def ask(url: str, *prompts: str) -> None:
+        statuses.append((await classified(url, *prompts))[0])
+
+    with Store.open(make_index(tmp_path / "my.index")) as store:
+        async with (
+            serving(store, Settings(embedder=EmbedderAccess(server.url, "clip"))) as url,
+            anyio.create_task_group() as asking,
+        ):
+            for prompts in (["a", "b"], ["b", "c"], ["c", "a", "b"]):
+                asking.start_soon(ask, url, *prompts)
+            await server.arrivals.acquire()
+            await server.arrivals.acquire()
+            server.hold.set()
+    assert statuses == [200] * 3
+    assert sorted(server.texts) == ["a", "b", "c"]
+
+
+async def test_who_waits_for_a_prompt_that_another_request_fails_at_asks_itself(
+    tmp_path: Path, server: EmbeddingServer
+) -> None:
+    server.hold = anyio.Event()
+    server.instead = lambda number: web.Response(status=500) if number == 1 else None
+    statuses: list[int] = []
+
+    async def ask(url: str) -> None:
+        statuses.append((await classified(url, "a"))[0])
+
+    with Store.open(make_index(tmp_path / "my.index")) as store:
+        async with (
+            serving(store, Settings(embedder=EmbedderAccess(server.url, "clip"))) as url,
+            anyio.create_task_group() as asking,
+        ):
+            asking.start_soon(ask, url)
+            await server.arrivals.acquire()
+            asking.start_soon(ask, url)
+            server.hold.set()
+    assert sorted(statuses) == [200, 503]
+
+
+async def test_an_index_that_is_filled_anew_gets_the_embedder_of_its_new_vectors(
+    tmp_path: Path, server: EmbeddingServer
+) -> None:
+    make_index(tmp_path / "other.index", space=f"marengo3.0-{len(vector_of(''))}")
+    with Store.open(make_index(tmp_path / "my.index")) as store, Store.open(tmp_path / "other.index") as other:
+        access = EmbedderAccess(server.url, "clip", vendor_key="key")
+        async with serving(store, Settings(embedder=access)) as url:
+            assert (await classified(url, "a"))[0] == 200
+            store.remove(VIDEOS)
+            assert (await classified(url, "a"))[0] == 404
+            store.add_videos(other.load(list(VIDEOS), ["visual"]), str(other.space))
+            assert (await classified(url, "a"))[0] == 200
+    assert [one.texts for one in server.asked] == [["a"], ["a"]]
 
 
 async def test_nobody_is_asked_for_the_prompts_of_a_request_that_is_refused(

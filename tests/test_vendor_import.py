@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,8 +182,13 @@ async def test_a_kill_in_the_middle_costs_what_was_under_way_and_changes_nothing
 
 
 def _told(**counts: int) -> dict[str, Any]:
-    none = dict.fromkeys(("listed", "not_ready", "unchanged", "imported", "of_other_spaces", "failed"), 0)
-    return {**none, **counts, "failures": []}
+    none = dict.fromkeys(("listed", "not_ready", "unchanged", "imported", "of_other_spaces", "failed", "not_listed"), 0)
+    return {**none, **counts, "failures": [], "first_not_listed": []}
+
+
+def said(stderr: str) -> str:
+    """What a command has said, but for the lines of progress, which a slow machine sees more of."""
+    return re.sub(r"(?m)^[\d,]+ of [\d,]+ videos.*\n", "", stderr)
 
 
 async def test_a_signal_ends_it_after_what_is_under_way_and_says_how_to_go_on(desk: Desk, index: Path) -> None:
@@ -191,14 +198,19 @@ async def test_a_signal_ends_it_after_what_is_under_way_and_says_how_to_go_on(de
             [sys.executable, "-m", "pipeline", *map(str, command(index, server))], env=desk._environment({})
         ) as process:
             assert process.stderr is not None
-            said = TextReceiveStream(process.stderr)
+            stderr = TextReceiveStream(process.stderr)
             await server.until_held(20 + CONCURRENCY - 1)
             process.send_signal(signal.SIGTERM)
-            assert await said.receive() == "SIGTERM: finishing the requests under way; once more ends at once\n"
+            heard = ""
+            while "SIGTERM" not in heard:
+                heard += await stderr.receive()
             server.release()
-            rest = "".join([text async for text in said])
+            heard += "".join([text async for text in stderr])
             assert await process.wait() == 130
-        assert rest == "next: the same command goes on from here\nerror: stopped by SIGTERM\n"
+        assert said(heard) == (
+            "SIGTERM: finishing the requests under way; once more ends at once\n"
+            "next: the same command goes on from here\nerror: stopped by SIGTERM\n"
+        )
         assert set(server.videos_asked()) == held(index)
     assert len(held(index)) == 20 + CONCURRENCY - 1
 
@@ -289,7 +301,7 @@ async def test_failed_videos_are_told_and_make_the_exit_code_3(desk: Desk, index
     async with serving(library(3, 12), lambda seen: gone if seen.video_id == "video0001" else None) as server:
         done = await desk.command(*command(index, server))
     assert (done.exit_code, json.loads(done.stdout)["failed"]) == (3, 1)
-    assert done.stderr == "failed: video0001: HTTP 404 (resource_not_exist: Gone.)\n"
+    assert said(done.stderr) == "failed: video0001: HTTP 404 (resource_not_exist: Gone.)\n"
 
 
 async def test_a_platform_that_stays_away_ends_it(desk: Desk, index: Path) -> None:
@@ -325,13 +337,72 @@ async def test_a_list_without_an_end_is_refused(desk: Desk, index: Path) -> None
     first_page: list[Any] = []
 
     def endless(answer: dict[str, Any]) -> None:
-        first_page.extend(answer["data"])
+        first_page[:] = first_page or answer["data"]
         answer["data"], answer["page_info"]["total_page"] = first_page, 10**9
 
     async with serving(library(3, 12), lambda seen: Change(endless) if seen.kind == "list" else None) as server:
         came_to, stopped = await bring(desk, index, server)
     assert came_to.listed == 3
-    assert str(stopped) == "the index 'index1' is listed with the same videos page after page"
+    assert str(stopped) == "the index 'index1' cannot be listed: page 2 of 1000000000 shows nothing new"
+
+
+async def test_a_video_that_leaves_while_the_index_is_listed_hides_no_other(desk: Desk, index: Path) -> None:
+    """With the first video gone, the 51st moves to the first page, which was read already."""
+    videos = library(60, 12)
+
+    def one_leaves(seen: Asked) -> None:
+        if (seen.kind, seen.number) == ("list", 2):
+            videos.pop("video0000")
+
+    async with serving(videos, one_leaves) as server:
+        came_to, stopped = await bring(desk, index, server, MovedClock())
+    assert stopped is None
+    assert came_to.listed == 60
+    assert held(index) >= videos.keys()
+
+
+async def test_what_the_vendor_no_longer_lists_stays_and_is_told(desk: Desk, index: Path) -> None:
+    videos = library(3, 12)
+    async with serving(videos) as server:
+        await bring(desk, index, server)
+        with Store.open(index) as store:
+            store.add_videos([replace(store.load(["video0002"], ["visual"])[0], video_id="own")], "marengo3.0-16")
+        videos.pop("video0001")
+        done = await desk.command(*command(index, server))
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["not_listed"], told["first_not_listed"]) == (0, 1, ["video0001"])
+    assert said(done.stderr) == (
+        "warning: 1 videos that were imported before are not in the vendor's list, and stay "
+        "(`index remove` takes videos out): video0001\n"
+    )
+    assert held(index) == {"video0000", "video0001", "video0002", "own"}
+
+
+async def test_a_video_that_changed_keeps_the_tracks_that_came_from_files(desk: Desk, index: Path) -> None:
+    videos = {"clip": 12.0}
+    async with serving(videos) as server:
+        await bring(desk, index, server)
+        with Store.open(index) as store:
+            (video,) = store.load(["clip"], ["visual"])
+            shown = replace(video.tracks[0], option="text_in_video")
+            store.add_videos([replace(video, tracks=(shown,), revision="")], "marengo3.0-16", replacing=None)
+        server.updated["clip"], videos["clip"] = "2026-01-01T00:00:00Z", 6.0
+        server.faults = lambda _: Change(lambda answer: answer.pop("transcription", None))
+        assert (await bring(desk, index, server))[0] == Imported(listed=1, imported=1)
+    clips = {option: counts["clips"] for option, counts in index_info(index)["tracks"].items()}  # type: ignore[attr-defined]
+    assert clips == {"conversation": 1, "text_in_video": 2, "visual": 1}
+    assert index_info(index)["seconds"] == 12.0, "as long as what is kept of it"
+
+
+async def test_an_entry_of_the_list_that_cannot_be_read_fails_by_itself(desk: Desk, index: Path) -> None:
+    def odd(answer: dict[str, Any]) -> None:
+        answer["data"][1]["system_metadata"]["duration"] = "60"
+        answer["data"][2]["_id"] = "../keys"
+
+    async with serving(library(4, 12), lambda seen: Change(odd) if seen.kind == "list" else None) as server:
+        came_to, stopped = await bring(desk, index, server)
+    assert (came_to.listed, came_to.imported, came_to.failed, came_to.not_ready, stopped) == (4, 2, 2, 0, None)
+    assert ["its entry in the list cannot be read" in reason for reason in came_to.failures] == [True, True]
 
 
 # -------------------------------------------------------------------------------------------------------- mixed spaces
@@ -384,6 +455,7 @@ async def test_the_plan_tells_what_the_import_then_takes_and_changes_nothing(des
             seconds=61.0,
             models=["marengo3.0"],
             spaces=["marengo3.0-16"],
+            looked_at=3,
             estimated_bytes=plan.estimated_bytes,
             estimated_index_bytes=119 * 2 * 5 * DIMENSIONS * 4,
         )

@@ -9,26 +9,31 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.platform.access import EmbedderAccess
 from pipeline.platform.calibration import CannotCalibrate, Cosines, label_free, platt
 from pipeline.platform.embedders import embedder_for
 from pipeline.platform.labels import Label, read_labels, refuse_any
-from pipeline.platform.prompts import prompt_vectors
+from pipeline.platform.prompts import AnyEmbedder, Prompts
+from pipeline.platform.remote_embed import EmbedderFailed
 from pipeline.platform.store import Store
-from pipeline.platform.videos import Calibration, IndexedVideo, Vectors
+from pipeline.platform.videos import Calibration, IndexedVideo, Track, Vectors
 
 _PROMPTS = "generic_prompts.txt"
 _VIDEOS_AT_ONCE = 100
 _MOST_CLIPS = 20_000
+_FEW_CLIPS, _FEW_LABELS = 50, 10
+_BARREN_TRIES = 5
 
 
 def generic_prompts() -> tuple[str, ...]:
@@ -47,18 +52,24 @@ class _Evidence:
     cosines: Cosines
     labels: tuple[bool, ...] | None
     source: str
+    is_thin: bool
 
     def curve(self) -> Calibration:
         return label_free(self.cosines) if self.labels is None else platt(self.cosines, self.labels)
 
 
 async def calibrate_index(
-    file: Path, labels: Path | None, access: EmbedderAccess = EmbedderAccess()
+    file: Path,
+    labels: Path | None,
+    access: EmbedderAccess = EmbedderAccess(),
+    *,
+    say: Callable[[str], object] = lambda _: None,
+    sleep: Callable[[float], Awaitable[object]] = anyio.sleep,
 ) -> dict[str, object]:
     """Calibrate each option of an index, or with a file of ``labels`` those that are labelled; what came of it.
 
-    Raises ``UsageError`` where there is nothing to calibrate with, ``InputError`` for labels that cannot be used, and
-    ``EmbedderFailed``.
+    An embedder that is busy is waited for, by ``sleep``, and that is said. Raises ``UsageError`` where there is nothing
+    to calibrate with, ``InputError`` for labels that cannot be used, and ``EmbedderFailed``.
     """
     read = read_labels(labels) if labels else None
     with Store.open(file) as store:
@@ -66,13 +77,41 @@ async def calibrate_index(
         if space is None:
             raise UsageError(f"{file}: the index holds no vectors yet")
         wanted = generic_prompts() if read is None else [one.prompt for one in read]
-        prompts = await prompt_vectors(store, embedder_for(space, store.dimensions, access), wanted)
+        prompts = await _embedded(store, embedder_for(space, store.dimensions, access), wanted, say, sleep)
         found = _of_index(store, prompts) if read is None else _of_labels(store, read, prompts)
         curves = _curves(file, found)
         for option, curve in curves.items():
             store.set_calibration(option, curve)
+            if found[option].is_thin:
+                say(f"warning: {option}: {found[option].source} are little to go by: look at some scores")
         told = {option: asdict(curve) | {"source": found[option].source} for option, curve in curves.items()}
         return {"file": str(file), "space": space, "options": told, "score_source": store.score_source()}
+
+
+async def _embedded(
+    store: Store,
+    embedder: AnyEmbedder,
+    wanted: Sequence[str],
+    say: Callable[[str], object],
+    sleep: Callable[[float], Awaitable[object]],
+) -> dict[str, Vectors]:
+    """The vectors of the prompts, as long as an embedder that is busy brings some more in a few tries."""
+    barren = cached = 0
+    while True:
+        try:
+            vectors = await Prompts(store).vectors(embedder, wanted)
+        except EmbedderFailed as error:
+            before, cached = cached, len(store.cached_prompts(embedder.cache_name, wanted))
+            barren = barren + 1 if cached == before else 1
+            if error.http_status not in {429, 503} or barren > _BARREN_TRIES:
+                raise
+            seconds = 2**barren if error.retry_after_seconds is None else error.retry_after_seconds
+            say(f"{error}; once more in {seconds} s, {cached} of {len(set(wanted))} prompts are embedded")
+            await sleep(seconds)
+            continue
+        if len(vectors) > 1 and len({vector.tobytes() for vector in vectors.values()}) == 1:
+            raise UsageError("the embedder gives every text the same vector: is its model the right one?")
+        return vectors
 
 
 def _curves(file: Path, found: Mapping[str, _Evidence]) -> dict[str, Calibration]:
@@ -124,11 +163,10 @@ class _Sample:
 
 def _of_index(store: Store, prompts: Mapping[str, Vectors]) -> dict[str, _Evidence]:
     samples: defaultdict[str, _Sample] = defaultdict(_Sample)
-    for video in _videos(store, list(store.durations()), store.calibration()):
+    for video in _videos(store, list(store.durations()), store.calibration(with_vectors=True)):
         for track in video.tracks:
-            speaking = track.vectors.any(axis=1)  # a clip that says nothing is like nothing
-            if speaking.any():
-                samples[track.option].add(track.vectors[speaking])
+            if len(vectors := track.vectors[_speaking(track)]):
+                samples[track.option].add(vectors)
     if not samples:
         raise UsageError(f"{store.path}: the index holds no clips to calibrate with")
     sought = np.stack(list(prompts.values())).astype(np.float64)
@@ -136,8 +174,15 @@ def _of_index(store: Store, prompts: Mapping[str, Vectors]) -> dict[str, _Eviden
     for option, sample in samples.items():
         vectors = sample.vectors()
         cosines = np.ravel(vectors.astype(np.float64) @ sought.T)
-        found[option] = _Evidence(cosines, None, f"{len(vectors):,} clips and {len(prompts)} generic prompts")
+        source = f"{len(vectors):,} clips and {len(prompts)} generic prompts"
+        is_thin = len(np.unique(vectors[: 2 * _FEW_CLIPS], axis=0)) < _FEW_CLIPS
+        found[option] = _Evidence(cosines, None, source, is_thin)
     return found
+
+
+def _speaking(track: Track) -> NDArray[np.bool_]:
+    """Which clips have a vector that is not all zeros: the others are like nothing, whatever the curve."""
+    return np.asarray(track.vectors.any(axis=1))
 
 
 def _videos(store: Store, video_ids: Sequence[str], options: Iterable[str]) -> Iterator[IndexedVideo]:
@@ -156,7 +201,8 @@ def _of_labels(store: Store, labels: Sequence[Label], prompts: Mapping[str, Vect
     for option in {one.option for one in labels}:
         of_option = [(cosine, one.matches) for cosine, one in zip(clips, labels, strict=True) if one.option == option]
         cosines = np.array([cosine for cosine, _ in of_option], dtype=np.float64)
-        found[option] = _Evidence(cosines, tuple(matches for _, matches in of_option), f"{len(of_option):,} labels")
+        matches = tuple(matches for _, matches in of_option)
+        found[option] = _Evidence(cosines, matches, f"{len(of_option):,} labels", len(of_option) < _FEW_LABELS)
     return found
 
 
@@ -172,7 +218,7 @@ def _best_clips(store: Store, labels: Sequence[Label], prompts: Mapping[str, Vec
         for at in of_video[video.video_id]:
             one = labels[at]
             track = tracks.get(one.option)
-            inside = None if track is None else (track.starts < one.end) & (track.ends > one.start)
+            inside = None if track is None else _speaking(track) & (track.starts < one.end) & (track.ends > one.start)
             if track is None or inside is None or not inside.any():
                 problems[at] = f"{one.place}: the index has no {one.option} clip there of video {one.video_id!r}"
             else:

@@ -35,6 +35,7 @@ _TRIALS = 3
 def cosine_blocks(prompts: Vectors, tracks: Sequence[Vectors]) -> Iterator[Cosines]:
     """The cosine of each prompt (line, at most ``MAX_PROMPTS``) and each clip (column) of the tracks in turn.
 
+    Minus infinity where either of them is all zeros: what says nothing is further from everything than any cosine.
     Blocks of ``BLOCK_CLIPS`` clips, the last one shorter; each is valid until the next one is taken.
     """
     return _products(prompts, tracks, np.float32 if is_steady(prompts.shape[1]) else np.float64)
@@ -44,11 +45,17 @@ def _products(prompts: Vectors, tracks: Sequence[Vectors], number: type[np.float
     _one_blas_thread()
     sought = np.zeros((MAX_PROMPTS, prompts.shape[1]), dtype=number)
     sought[: len(prompts)] = prompts
+    silent_prompts = ~prompts.any(axis=1)
     block = np.zeros((BLOCK_CLIPS, prompts.shape[1]), dtype=number)
     cosines = np.empty((MAX_PROMPTS, BLOCK_CLIPS), dtype=number)
     for filled in _fillings(block, tracks):
         np.matmul(sought, block.T, out=cosines)
-        yield cosines[: len(prompts), :filled]
+        found = cosines[: len(prompts), :filled]
+        # Only where all cosines are 0 the clip itself is looked at, for that takes as long as the product.
+        unlike_all = np.flatnonzero(~found.any(axis=0))
+        found[:, unlike_all[~block[unlike_all].any(axis=1)]] = -np.inf
+        found[silent_prompts] = -np.inf
+        yield found
 
 
 def _fillings(block: Cosines, tracks: Sequence[Vectors]) -> Iterator[int]:

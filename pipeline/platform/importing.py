@@ -69,7 +69,7 @@ def enter(store: Store, source: Source[_V], space: str) -> int:
     _check(source, problems)
     problems.raise_if_any()
     videos = (source.finished(found.video) for found in source.read(problems.add))
-    count = sum(store.add_videos(some, space, beside=True) for some in _in_parts(videos))
+    count = sum(store.add_videos(some, space, replacing=None) for some in _in_parts(videos))
     problems.raise_if_any()
     return count
 

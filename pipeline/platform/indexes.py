@@ -63,7 +63,7 @@ def index_info(file: Path) -> dict[str, object]:
             "dimensions": store.dimensions,
             "calibration": {option: asdict(curve) for option, curve in calibration.items()},
             "score_source": store.score_source(),
-            "uncalibrated": uncalibrated_options(store.space, calibration),
+            "uncalibrated": uncalibrated_options(store.space, store.calibration(with_vectors=True)),
             "bytes": store.bytes_on_disk(),
         }
 

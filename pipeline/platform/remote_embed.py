@@ -5,8 +5,8 @@ thread, and whoever is cancelled takes its requests with it. A connection is ope
 so calls are few.
 
 A server is not trusted: its answer is bounded, and is a vector of the right length and of finite numbers for each text,
-or an error. Nothing is sent again here. What a client is told says whether it may try again (503) or somebody has to do
-something first (502), and prompts that were embedded before a failure are cached (see ``prompts``).
+or an error. Nothing is sent again here. What a client is told says whether it may try again (429, 503) or somebody has
+to do something first (502), and prompts that were embedded before a failure are cached (see ``prompts``).
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 class EmbedderFailed(PlatformDown):
     """The server that embeds prompts brought no vectors.
 
-    ``http_status`` is what a client of ours is told: 400 where the texts are refused, 503 where it may pass, 502 where
-    it does not by itself. ``retry_after_seconds`` is what the server asked for, None where it said nothing.
+    ``http_status`` is what a client of ours is told: 400 where the texts are refused, 429 where they come too fast, 503
+    where it may pass, 502 where it does not by itself. ``retry_after_seconds`` is what the server asked for, None where
+    it said nothing.
     """
 
     def __init__(self, message: str, http_status: int, retry_after_seconds: int | None = None) -> None:
@@ -88,6 +89,11 @@ class RemoteEmbedder:
     def cache_name(self) -> str:
         """What prompts are cached under."""
         return self._cache_name
+
+    @property
+    def texts_per_request(self) -> int:
+        """How many texts one request carries: so many, and no more, are lost with it."""
+        return self._api.texts_per_request
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """One L2-normalised row a text; zeros where the server sent zeros. Raises ``EmbedderFailed``."""
@@ -143,7 +149,8 @@ class RemoteEmbedder:
         if status in _ABOUT_TEXTS:
             return self._failed(f"refuses these prompts: {told}", 400)
         if status in _PASSING:
-            return self._failed(f"cannot answer now: {told}", 503, _pause(response.headers.get("Retry-After", "")))
+            pause = _pause(response.headers.get("Retry-After", ""))
+            return self._failed(f"cannot answer now: {told}", 429 if status == 429 else 503, pause)
         if 300 <= status < 400:
             return self._failed(f"redirects, and redirects are not followed: {told}", 502)
         return self._failed(f"refuses: {told}; check its URL and the name of the model", 502)

@@ -37,7 +37,7 @@ from pipeline.platform.fault_layer import FaultLayer, PageAnswer
 from pipeline.platform.faults import Fault
 from pipeline.platform.guard import is_foreign, is_loopback, key_passes
 from pipeline.platform.limits import TARIFFS, Call, Limits
-from pipeline.platform.prompts import AnyEmbedder, prompt_vectors
+from pipeline.platform.prompts import AnyEmbedder, Prompts
 from pipeline.platform.remote_embed import EmbedderFailed, RemoteEmbedder
 from pipeline.platform.store import Store
 from pipeline.platform.thumbnails import THUMBNAIL_ROUTE, thumbnail, with_thumbnails
@@ -140,7 +140,7 @@ async def serve_until_stopped(
     """
     with Store.open(index) as store, anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with serving(store, settings, host, port) as url:
-            announce(url, uncalibrated_warning(store.space, store.calibration()))
+            announce(url, uncalibrated_warning(store.space, store.calibration(with_vectors=True)))
             async for _ in signals:
                 return
 
@@ -246,8 +246,12 @@ def _without_answer(missing: ResourceMissing | EmbedderFailed | UsageError) -> w
         return _refusal(404, "resource_not_exist", str(missing))
     if not isinstance(missing, EmbedderFailed):
         return _refusal(502, "embedder_failed", str(missing))
-    code = "parameter_invalid" if missing.http_status == 400 else "embedder_failed"
-    response = _refusal(missing.http_status, code, str(missing))
+    if missing.http_status == 429:  # as the contract has it, without a body
+        _log.warning("%s", missing)
+        response = web.Response(status=429)
+    else:
+        code = "parameter_invalid" if missing.http_status == 400 else "embedder_failed"
+        response = _refusal(missing.http_status, code, str(missing))
     if missing.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(missing.retry_after_seconds)
     return response
@@ -277,19 +281,23 @@ class _Platform:
         self._store = store
         self._walks = walks
         self._embedder = embedder
+        self._is_given = embedder is not None
+        self._space: tuple[str, int] | None = None
         self._access = settings.embedder
         self._thumbnails = settings.thumbnails
         self._description = DESCRIPTION.read_bytes()
         self._workers = anyio.CapacityLimiter(_WORKERS)
+        self._prompts = Prompts(store, self._workers)
         self._ready()
 
     def _ready(self) -> AnyEmbedder | None:
-        """The embedder of the index, which has none while it is empty."""
+        """The embedder of the index, which has none while it is empty and may get another one after that."""
         space, dimensions = self._store.space, self._store.dimensions
         if space is None:
             return None
-        if self._embedder is None:
+        if self._embedder is None or (not self._is_given and (space, dimensions) != self._space):
             self._embedder = embedder_for(space, dimensions, self._access)
+            self._space = space, dimensions
         if self._embedder.space != space:
             raise UsageError(f"the index holds vectors of {space!r}, which {self._embedder.space!r} cannot ask")
         return self._embedder
@@ -304,7 +312,7 @@ class _Platform:
         return await self._first_page(request, decode_classify(await body_of(request), of_index=True))
 
     async def _first_page(self, request: web.Request, asked: ClassifyRequest) -> web.Response:
-        prompts = await self._prompts(asked)
+        prompts = await self._prompt_vectors(asked)
         opened = await self._in_thread(lambda: answer(self._store, prompts, asked))
         place = self._walks.open(opened.answers, page_limit=asked.page_limit)
         return await self._page_answer(request, place, opened.first_page)
@@ -318,7 +326,7 @@ class _Platform:
             page = await self._in_thread(lambda: with_thumbnails(page, host))
         return PageAnswer(page)
 
-    async def _prompts(self, asked: ClassifyRequest) -> Mapping[str, Vectors] | None:
+    async def _prompt_vectors(self, asked: ClassifyRequest) -> Mapping[str, Vectors] | None:
         """The vectors of a request's prompts; None while the index is empty. Nobody is asked for those of a bad one."""
         embedder = await self._in_thread(self._ready)
         if embedder is None:
@@ -326,7 +334,7 @@ class _Platform:
         if isinstance(embedder, RemoteEmbedder):
             await self._in_thread(lambda: refuse_unanswerable(self._store, asked))
         texts = [prompt for one in asked.classes for prompt in one.prompts]
-        return await prompt_vectors(self._store, embedder, texts, self._workers)
+        return await self._prompts.vectors(embedder, texts)
 
     async def videos_asked(self, request: web.Request) -> Collection[str]:
         """What a classify POST is about: the videos that it names, or all of the index; none where it is refused."""

@@ -18,7 +18,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StorageError, UsageError
-from pipeline.platform.videos import Calibration, IndexedVideo, Track, Vectors, check_video
+from pipeline.platform.videos import OPTIONS, Calibration, IndexedVideo, Track, Vectors, check_video
 from pipeline.wire import IndexFacts, VideoFacts
 
 SCHEMA_VERSION = 2
@@ -202,11 +202,20 @@ class Store:
         files = [Path(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm")]
         return sum(file.stat().st_size for file in files if file.exists())
 
-    def calibration(self) -> dict[str, Calibration]:
-        """The calibration of each option that the index has."""
+    def calibration(self, *, with_vectors: bool = False) -> dict[str, Calibration]:
+        """The calibration of each option that the index has, or of those that have a vector which is not all zeros."""
         with self._guarded() as database:
-            rows = database.execute("SELECT option, steepness, midpoint FROM calibration ORDER BY option")
+            rows = database.execute(
+                "SELECT option, steepness, midpoint FROM calibration"
+                " WHERE NOT ? OR option IN (SELECT option FROM track WHERE length(vectors)) ORDER BY option",
+                (with_vectors,),
+            )
             return {option: Calibration(steepness, midpoint) for option, steepness, midpoint in rows}
+
+    def imported_ids(self) -> set[str]:
+        """The videos whose source tells its states of them (revisions)."""
+        with self._guarded() as database:
+            return {video_id for (video_id,) in database.execute("SELECT video_id FROM video WHERE revision != ''")}
 
     def score_source(self) -> str:
         """Whose scale the scores are on: ``local/<space>/<calibration>``."""
@@ -272,16 +281,23 @@ class Store:
     def _track(self, option: str, starts: bytes, ends: bytes, texts: str, vectors: NDArray[np.uint8]) -> Track:
         begins = np.frombuffer(starts, dtype="<f8")
         try:
-            matrix = vectors.view("<f4").reshape(len(begins), -1)
+            matrix = vectors.view("<f4").reshape(len(begins), -1) if len(vectors) else self._silence(len(begins))
             return Track(option, begins, np.frombuffer(ends, dtype="<f8"), matrix, tuple(json.loads(texts)))
         except ValueError as error:
             raise StorageError(f"{self.path} is damaged ({error}): build the index again") from None
 
-    def add_videos(self, videos: Iterable[IndexedVideo], space: str, *, beside: bool = False) -> int:
-        """Enter videos in one transaction, replacing those that are there; returns how many.
+    def _silence(self, clips: int) -> Vectors:
+        """The vectors of a track that has none: it is stored without them."""
+        return np.broadcast_to(np.float32(0), (clips, self.dimensions))
 
-        With ``beside`` a video that is there keeps its tracks of other options, the longer of both durations, and its
-        file name and revision where it is given none.
+    def add_videos(
+        self, videos: Iterable[IndexedVideo], space: str, *, replacing: Collection[str] | None = OPTIONS
+    ) -> int:
+        """Enter videos in one transaction; returns how many.
+
+        A video that is there keeps its tracks of other options than those that are given for it and those of
+        ``replacing``, and while it has such a track the longer of both durations. With ``None`` for ``replacing`` it
+        always keeps the longer duration, and its file name and revision where it is given none.
         Raises ``UsageError``, and enters none of them, where a video cannot be indexed or its vectors are not of the
         index's space and dimensions.
         """
@@ -291,7 +307,7 @@ class Store:
                 check_video(video)
                 for track in video.tracks:
                     self._claim_space(database, space, track.vectors.shape[1])
-                self._put(database, video, beside=beside)
+                self._put(database, video, replacing)
                 count += 1
             database.execute("UPDATE index_facts SET updated_at = ?", (self._clock(),))
         return count
@@ -335,12 +351,21 @@ class Store:
         if not self._check_space(database, space, dimensions):
             database.execute("UPDATE index_facts SET space = ?, dimensions = ?", (space, dimensions))
 
-    def _put(self, database: sqlite3.Connection, video: IndexedVideo, *, beside: bool) -> None:
+    def _put(self, database: sqlite3.Connection, video: IndexedVideo, replacing: Collection[str] | None) -> None:
         now = self._clock()
+        replaced = {*(replacing or ()), *(track.option for track in video.tracks)}
+        kept = database.execute(
+            "SELECT 1 FROM track JOIN video USING (video_key) WHERE video_id = ?"
+            " AND option NOT IN (SELECT value FROM json_each(?)) LIMIT 1",
+            (video.video_id, json.dumps([*replaced])),
+        ).fetchall()
         name, seconds, revision = "excluded.filename", "excluded.duration_seconds", "excluded.revision"
-        if beside:
-            name, seconds = f"coalesce(nullif({name}, ''), filename)", f"max(duration_seconds, {seconds})"
-            revision = f"coalesce(nullif({revision}, ''), revision)"
+        if kept or replacing is None:
+            seconds = f"max(duration_seconds, {seconds})"
+        if replacing is None:
+            name, revision = (
+                f"coalesce(nullif({one}, ''), {one.removeprefix('excluded.')})" for one in (name, revision)
+            )
         ((video_key,),) = database.execute(
             "INSERT INTO video (video_id, filename, duration_seconds, created_at, updated_at, revision)"  # noqa: S608 - constants
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (video_id) DO UPDATE"
@@ -348,11 +373,9 @@ class Store:
             f" updated_at = excluded.updated_at, revision = {revision} RETURNING video_key",
             (video.video_id, video.filename, video.duration_seconds, now, now, video.revision),
         ).fetchall()
-        replaced = [(video_key, track.option) for track in video.tracks]
-        if beside:
-            database.executemany("DELETE FROM track WHERE video_key = ? AND option = ?", replaced)
-        else:
-            database.execute("DELETE FROM track WHERE video_key = ?", (video_key,))
+        database.executemany(
+            "DELETE FROM track WHERE video_key = ? AND option = ?", ((video_key, option) for option in replaced)
+        )
         for track in video.tracks:
             database.execute(
                 "INSERT INTO track VALUES (?, ?, ?, ?, ?, ?)",
@@ -361,7 +384,7 @@ class Store:
                     track.option,
                     track.starts.astype("<f8").tobytes(),
                     track.ends.astype("<f8").tobytes(),
-                    track.vectors.astype("<f4").tobytes(),
+                    track.vectors.astype("<f4").tobytes() if track.vectors.any() else b"",
                     json.dumps(track.texts),
                 ),
             )

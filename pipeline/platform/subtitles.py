@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import dropwhile
 from typing import NamedTuple
 
 _TIME = r"(?:(\d{1,5}):)?([0-5]?\d):([0-5]?\d)[.,](\d{1,3})"
@@ -19,7 +20,7 @@ _ARROW = "-->"
 # Lines of a block; a file without a blank line is no file of cues.
 _LONGEST_BLOCK = 1_000
 # <i>, <v Speaker>, <00:01.000>; {\an8} and the like are SubRip's.
-_MARKUP = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")
+_MARKUP = re.compile(r"</?(?:[A-Za-z][^<>]*)?>|<[0-9][0-9:.]*>|\{\\[^{}]*\}")
 _NO_CUE = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
 
 _Block = list[tuple[int, str]]
@@ -37,11 +38,13 @@ def cues(lines: Iterable[tuple[int, str]], report: Callable[[int, str], None]) -
     """The cues of numbered lines that have words. What is wrong is reported with its line, and reading goes on."""
     is_webvtt = False
     for place, block in enumerate(_blocks(lines)):
-        number, first = block[0]
-        if place == 0 and first.startswith("WEBVTT"):
+        body = block
+        if place == 0 and block[0][1].startswith("WEBVTT"):
             is_webvtt = True
-        elif not (is_webvtt and _NO_CUE.match(first)):
-            cue = _cue(block, report, number)
+            # The first cue may stand right below the header.
+            body = list(dropwhile(lambda numbered: _ARROW not in numbered[1], block))
+        if body and not (is_webvtt and _NO_CUE.match(body[0][1])):
+            cue = _cue(body, report, body[0][0])
             if cue is not None and cue.text:
                 yield cue
 

@@ -16,7 +16,7 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -28,27 +28,42 @@ from pipeline.platform.spaces import vendor_space
 from pipeline.platform.videos import IndexedVideo, Track, Vectors, normalised
 
 _PAGE_LIMIT = 50
+_SHOWN_OF_ENTRY = 80
 _OPTIONS = {"visual": "visual", "transcription": "conversation", "audio": "conversation"}
+OPTIONS_OF_VENDOR = frozenset(_OPTIONS.values())
+"""The options that the vendor's vectors become."""
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A video as the list shows it. ``revision`` changes whenever the vendor has made something else of it."""
+    """A video as the list shows it. ``revision`` changes whenever the vendor has made something else of it.
+
+    ``problem`` says why its entry cannot be read, if so.
+    """
 
     video_id: str
     is_ready: bool
     duration_seconds: float
     revision: str
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AssetPage:
-    """One page of the list; ``pages`` and ``videos`` count all of it."""
+    """One page of the list, of ``total_pages`` with ``total_results`` videos, where that is told."""
 
-    assets: tuple[Asset, ...]
-    pages: int
-    videos: int
+    videos: tuple[Asset, ...]
+    total_pages: int
+    total_results: int | None
+
+
+class Spoken(NamedTuple):
+    """What is said from one moment to another, in seconds."""
+
+    start: float
+    end: float
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +111,20 @@ class _Asset(msgspec.Struct):
 
 class _PageInfo(msgspec.Struct):
     total_page: int = 1
-    total_results: int = 0
+    total_results: int | None = None
 
 
 class _AssetList(msgspec.Struct):
-    listed: list[_Asset] = msgspec.field(name="data")
+    listed: list[msgspec.Raw] = msgspec.field(name="data")
     page_info: _PageInfo
 
 
 class _Segment(msgspec.Struct):
     start_offset_sec: float
     end_offset_sec: float
-    embedding_option: str
-    embedding_scope: str
-    vector: msgspec.Raw = msgspec.field(name="float")
+    embedding_option: str | None = None
+    embedding_scope: str | None = None
+    vector: msgspec.Raw = msgspec.field(name="float", default=msgspec.Raw(b"null"))
 
 
 class _VideoEmbedding(msgspec.Struct):
@@ -122,9 +137,9 @@ class _Embedding(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
-    start: float = 0.0
-    end: float = 0.0
-    value: str = ""
+    start: float | None = None
+    end: float | None = None
+    value: str | None = None
 
 
 class _AssetInDetail(msgspec.Struct):
@@ -134,6 +149,7 @@ class _AssetInDetail(msgspec.Struct):
 
 
 _LIST = msgspec.json.Decoder(_AssetList)
+_ENTRY = msgspec.json.Decoder(_Asset)
 _DETAIL = msgspec.json.Decoder(_AssetInDetail)
 _VECTOR = msgspec.json.Decoder(list[float])
 
@@ -141,18 +157,25 @@ _VECTOR = msgspec.json.Decoder(list[float])
 def decode_page(body: bytes, *, audio: bool) -> AssetPage:
     """A page of the list. Raises ``AnswerCut`` for what is not JSON, ``AnswerUnusable`` for another shape."""
     page = _decoded(_LIST, body)
-    found = tuple(
-        Asset(one.video_id, one.status in {None, "ready"}, _seconds(one.system_metadata), _revision(one, audio=audio))
-        for one in page.listed
-    )
+    found = tuple(_asset(entry, audio=audio) for entry in page.listed)
     return AssetPage(found, page.page_info.total_page, page.page_info.total_results)
+
+
+def _asset(entry: msgspec.Raw, *, audio: bool) -> Asset:
+    try:
+        one = _ENTRY.decode(entry)
+    except msgspec.ValidationError as error:
+        shown = ascii(bytes(entry)[:_SHOWN_OF_ENTRY].decode(errors="replace"))[1:-1]
+        return Asset(shown, False, 0.0, "", f"its entry in the list cannot be read: {error}")
+    ready = one.status in {None, "ready"}
+    return Asset(one.video_id, ready, _seconds(one.system_metadata), _revision(one, audio=audio))
 
 
 def decode_video(body: bytes, asset: Asset, *, audio: bool) -> VendorVideo:
     """A video with its vectors, as the list's ``asset``. Raises as ``decode_page`` does."""
     detail = _decoded(_DETAIL, body)
     metadata = detail.system_metadata or _Metadata()
-    seconds = _seconds(detail.system_metadata) or asset.duration_seconds
+    seconds = _seconds(detail.system_metadata) or asset.duration_seconds or _last_end(detail)
     segments = _clips_of(detail, _wanted(audio=audio), seconds)
     vectors = _matrix(segments)
     tracks = _tracks(segments, vectors, _spoken(detail.transcription or (), seconds), seconds)
@@ -176,6 +199,16 @@ def _seconds(metadata: _Metadata | None) -> float:
     return (metadata and metadata.duration) or 0.0
 
 
+def _last_end(detail: _AssetInDetail) -> float:
+    """Where a video ends whose duration nobody tells."""
+    return max((one.end_offset_sec for one in _segments(detail)), default=0.0)
+
+
+def _segments(detail: _AssetInDetail) -> list[_Segment]:
+    embedding = (detail.embedding and detail.embedding.video_embedding) or _VideoEmbedding()
+    return embedding.segments or []
+
+
 def _revision(asset: _Asset, *, audio: bool) -> str:
     """A digest of what would change with the vectors; the options are in it, for they decide what is kept."""
     moments = (asset.created_at, asset.updated_at, asset.indexed_at, _wanted(audio=audio))
@@ -187,8 +220,7 @@ def _revision(asset: _Asset, *, audio: bool) -> str:
 
 def _clips_of(detail: _AssetInDetail, wanted: Sequence[str], seconds: float) -> list[_Segment]:
     """The clips within a video's duration that are to be kept, in order of their start."""
-    embedding = (detail.embedding and detail.embedding.video_embedding) or _VideoEmbedding()
-    segments = embedding.segments or []
+    segments = _segments(detail)
     kept = [
         one
         for one in segments
@@ -217,9 +249,11 @@ def _matrix(segments: Sequence[_Segment]) -> Vectors:
         raise AnswerUnusable(f"one of its vectors is none: {error}") from None
 
 
-def _tracks(segments: Sequence[_Segment], vectors: Vectors, spoken: Sequence[_Line], seconds: float) -> Iterator[Track]:
+def _tracks(
+    segments: Sequence[_Segment], vectors: Vectors, spoken: Sequence[Spoken], seconds: float
+) -> Iterator[Track]:
     for option in dict.fromkeys(_OPTIONS.values()):
-        rows = [row for row, one in enumerate(segments) if _OPTIONS[one.embedding_option] == option]
+        rows = [row for row, one in enumerate(segments) if _OPTIONS.get(one.embedding_option or "") == option]
         if rows:
             clips = [segments[row] for row in rows]
             starts = np.array([one.start_offset_sec for one in clips])
@@ -227,16 +261,20 @@ def _tracks(segments: Sequence[_Segment], vectors: Vectors, spoken: Sequence[_Li
             yield Track(option, starts, ends, vectors[rows], _texts(clips, spoken) if option == "conversation" else ())
         elif option == "conversation" and spoken:
             silent = np.zeros((len(spoken), vectors.shape[1]), dtype=np.float32)
-            yield Track.of(option, [(line.start, line.end, line.value) for line in spoken], silent)
+            yield Track.of(option, [(line.start, line.end, line.text) for line in spoken], silent)
 
 
-def _spoken(lines: Sequence[_Line], seconds: float) -> list[_Line]:
-    """The lines that have words and lie within the video, in order of their start."""
-    within = [_Line(line.start, min(line.end, seconds), line.value.strip()) for line in lines]
-    return sorted((line for line in within if line.value and 0 <= line.start < line.end), key=lambda line: line.start)
+def _spoken(lines: Sequence[_Line], seconds: float) -> list[Spoken]:
+    """The lines that have words and times and lie within the video, in order of their start."""
+    within = [
+        Spoken(line.start, min(line.end, seconds), line.value.strip())
+        for line in lines
+        if line.start is not None and line.end is not None and line.value
+    ]
+    return sorted((line for line in within if line.text and 0 <= line.start < line.end), key=lambda line: line.start)
 
 
-def _texts(clips: Sequence[_Segment], spoken: Sequence[_Line]) -> tuple[str, ...]:
+def _texts(clips: Sequence[_Segment], spoken: Sequence[Spoken]) -> tuple[str, ...]:
     """What is said in each clip: the lines whose middle lies in it, or nearest to it.
 
     The clips are in order of their start. Those of sounds get lines only where there are none of speech.
@@ -254,5 +292,5 @@ def _texts(clips: Sequence[_Segment], spoken: Sequence[_Line]) -> tuple[str, ...
         nearest = min(
             around, key=lambda row: max(clips[row].start_offset_sec - middle, middle - clips[row].end_offset_sec)
         )
-        said[nearest].append(line.value)
+        said[nearest].append(line.text)
     return tuple(" ".join(lines) for lines in said)

@@ -22,8 +22,8 @@ Seconds: TypeAlias = NDArray[np.float64]
 
 OPTIONS: tuple[str, ...] = get_args(Option)
 """The options a track may be of."""
-LONGEST_SECONDS = 1_000_000
-"""Eleven days: far over any video, and small enough for scoring to count microseconds in 64 bits."""
+SHORTEST_SECONDS, LONGEST_SECONDS = 1e-6, 1_000_000
+"""A duration's bounds: scoring counts microseconds in 64 bits, and divides by them. Eleven days are far over any."""
 
 # Vectors that were normalised in half precision, or stored in it, are this far from 1 at the most.
 _LENGTH_TOLERANCE = 1e-2
@@ -101,8 +101,8 @@ def check_video(video: IndexedVideo) -> None:
 def _problem_of(video: IndexedVideo) -> str | None:
     if not _VIDEO_ID.fullmatch(video.video_id):
         return "an id has 1 to 128 letters, digits, '_' and '-'"
-    if not 0 < video.duration_seconds <= LONGEST_SECONDS:
-        return f"a duration of {video.duration_seconds} s is not above 0 and at most {LONGEST_SECONDS}"
+    if not SHORTEST_SECONDS <= video.duration_seconds <= LONGEST_SECONDS:
+        return f"a duration of {video.duration_seconds} s is not from 0.000001 to {LONGEST_SECONDS}"
     options = [track.option for track in video.tracks]
     if len(set(options)) < len(options):
         return "two of its tracks have the same option"

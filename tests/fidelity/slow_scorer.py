@@ -105,6 +105,8 @@ def _reached(video: PlainVideo, one: Mapping[str, Any], asked: Mapping[str, Any]
 
 def _clip_score(clip: PlainClip, prompt: str, option: str) -> int:
     steepness, midpoint = CURVES[option]
+    if not any(clip.eighths) or not any(eighths_of(prompt)):
+        return 0
     cosine = Decimal(sum(a * b for a, b in zip(clip.eighths, eighths_of(prompt), strict=True))) / 64
     with localcontext(prec=40):
         hundredths = 10_000 / (1 + (-Decimal(steepness) * (cosine - Decimal(midpoint))).exp())

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from aiohttp import web
 
 from pipeline.errors import InputError, UsageError
 from pipeline.platform.access import EmbedderAccess
 from pipeline.platform.calibrate import _Sample, calibrate_index, generic_prompts, in_words
 from pipeline.platform.calibration import label_free, platt
 from pipeline.platform.embed import DEFAULT_SPACE, WordEmbedder, embed_track
+from pipeline.platform.remote_embed import EmbedderFailed
 from pipeline.platform.store import Store
 from pipeline.platform.videos import Calibration, IndexedVideo, Track
 from tests.servers.embeddings import DIMENSIONS, EmbeddingServer, embedding_server, vector_of
@@ -250,3 +252,68 @@ async def test_a_file_that_holds_no_labels_is_told(index: Path, tmp_path: Path, 
 async def test_a_missing_file_of_labels_is_told(index: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
         await calibrate_index(index, tmp_path / "nothing.csv")
+
+
+# ------------------------------------------------------------------------------------------- a busy server that embeds
+
+
+def made_up(path: Path, clips: int = 60) -> Path:
+    """An index whose prompts a server embeds; as many different clips."""
+    vectors = np.array([vector_of(f"clip {number}") for number in range(clips)], dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with Store.create(path, "index", "mine") as store:
+        track = Track.of("visual", [(at, at + 1, "") for at in range(clips)], vectors)
+        store.add_videos([IndexedVideo("v", "v.mp4", clips, (track,))], f"clip-{DIMENSIONS}")
+    return path
+
+
+def slow_down(number: int) -> web.Response | None:
+    """After every second request the server is busy."""
+    return None if number % 3 else web.json_response({}, status=429, headers={"Retry-After": "7"})
+
+
+async def test_an_embedder_that_is_busy_is_waited_for_as_long_as_it_brings_something(tmp_path: Path) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    said: list[str] = []
+    async with embedding_server(EmbeddingServer(instead=slow_down)) as server:
+        access = EmbedderAccess(server.url, "clip")
+        await calibrate_index(made_up(tmp_path / "my.index"), None, access, say=said.append, sleep=sleep)
+        assert sorted(set(server.texts)) == sorted(generic_prompts())
+        assert len(server.asked) == 80 // 16 + 2
+    assert slept == [7, 7]
+    assert said[0] == (
+        f"the embedder at {server.url} cannot answer now: HTTP 429; once more in 7 s, 32 of 80 prompts are embedded"
+    )
+
+
+async def test_an_embedder_that_brings_nothing_any_more_is_given_up(tmp_path: Path) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async with embedding_server(EmbeddingServer(instead=lambda _: web.Response(status=503))) as server:
+        access = EmbedderAccess(server.url, "clip")
+        with pytest.raises(EmbedderFailed, match="cannot answer now: HTTP 503"):
+            await calibrate_index(made_up(tmp_path / "my.index"), None, access, sleep=sleep)
+    assert slept == [2, 4, 8, 16, 32]
+
+
+async def test_an_embedder_that_gives_every_text_the_same_vector_is_refused(tmp_path: Path) -> None:
+    async with embedding_server(EmbeddingServer(vector_of=lambda _: vector_of("one"))) as server:
+        with pytest.raises(UsageError, match="the same vector"):
+            await calibrate_index(made_up(tmp_path / "my.index"), None, EmbedderAccess(server.url, "clip"))
+
+
+@pytest.mark.parametrize(("clips", "is_said"), [(49, True), (50, False)])
+async def test_few_different_clips_are_little_to_go_by(tmp_path: Path, clips: int, is_said: bool) -> None:
+    said: list[str] = []
+    async with embedding_server(EmbeddingServer()) as server:
+        access = EmbedderAccess(server.url, "clip")
+        await calibrate_index(made_up(tmp_path / "my.index", clips), None, access, say=said.append)
+    told = f"warning: visual: {clips} clips and 80 generic prompts are little to go by: look at some scores"
+    assert said == [told] * is_said

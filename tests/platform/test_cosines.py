@@ -54,3 +54,11 @@ def test_a_cosine_comes_from_its_two_vectors_alone(dimensions: int, data: st.Dat
 def test_a_product_leaves_blas_on_one_thread() -> None:
     cosines(vectors(1), [vectors(1)])
     assert {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"} <= {1}
+
+
+def test_what_says_nothing_is_further_from_everything_than_any_cosine() -> None:
+    """Also in the midst of others; and a clip that is at right angles to all prompts does say something."""
+    prompts = np.array([[1, 0, 0], [0, 0, 0], [0, 1, 0]], dtype=np.float32)
+    clips = np.array([[0, 0, 1], [0, 0, 0], [0, 1, 0]], dtype=np.float32)
+    nothing = -np.inf
+    assert cosines(prompts, [clips]).tolist() == [[0, nothing, 0], [nothing] * 3, [0, nothing, 1]]

@@ -102,10 +102,10 @@ def test_a_video_that_is_entered_again_replaces_itself(store: Store, clock: Cloc
 def test_a_track_may_come_beside_those_of_other_options(store: Store) -> None:
     store.add_videos([TALK], SPACE)
     seen = track("visual", (0, 3, [40]), (3, 5, [50]))
-    store.add_videos([IndexedVideo("talk", "", 5.0, (seen,)), video("other", 5, seen)], SPACE, beside=True)
+    store.add_videos([IndexedVideo("talk", "", 5.0, (seen,)), video("other", 5, seen)], SPACE, replacing=None)
     (found,) = store.load(["talk"], ["visual", "conversation"])
     assert_same(found, IndexedVideo("talk", "talk.mp4", 12.5, (TALK.tracks[0], seen)))
-    store.add_videos([IndexedVideo("talk", "new.mp4", 20.0, (seen,))], SPACE, beside=True)
+    store.add_videos([IndexedVideo("talk", "new.mp4", 20.0, (seen,))], SPACE, replacing=None)
     assert store.video("talk") == VideoFacts("talk", "new.mp4", 20.0, 1000.0, 1000.0)
 
 
@@ -114,7 +114,7 @@ def test_the_state_that_a_source_named_is_kept_with_each_video(store: Store) -> 
     assert store.revisions(["mute", "talk", "nobody"]) == {"talk": "7", "mute": ""}
     store.add_videos([replace(TALK, revision="8")], SPACE)
     assert store.revisions(["talk"]) == {"talk": "8"}
-    store.add_videos([TALK], SPACE, beside=True)
+    store.add_videos([TALK], SPACE, replacing=None)
     assert store.revisions(["talk"]) == {"talk": "8"}
 
 
@@ -341,3 +341,27 @@ def test_a_closed_index_says_so_and_may_be_closed_again(store: Store) -> None:
     store.close()
     with pytest.raises(StorageError, match="cannot be read or written: Cannot operate on a closed database"):
         store.facts()
+
+
+def test_a_track_that_says_nothing_is_stored_without_vectors_and_read_as_zeros(store: Store) -> None:
+    """Its option has a calibration, which nothing depends on."""
+    silent = Track.of("conversation", [(0, 1, "a"), (1, 2, "b")], np.zeros((2, 5), dtype=np.float32))
+    store.add_videos([video("v", 3, track("visual", (0, 3, [40])), silent)], SPACE)
+    (found,) = store.load(["v"], ["conversation"])
+    assert found.tracks[0].vectors.tolist() == [[0.0] * 5] * 2
+    assert found.tracks[0].vectors.dtype == np.float32
+    assert list(store.calibration()) == ["conversation", "visual"]
+    assert list(store.calibration(with_vectors=True)) == ["visual"]
+
+
+def test_a_source_speaks_for_its_options_alone(store: Store) -> None:
+    """What it no longer brings of them goes; the video stays as long as what is kept of it."""
+    store.add_videos([TALK], SPACE)
+    shown = track("text_in_video", (0, 3, [40]))
+    store.add_videos([video("talk", 20, shown)], SPACE, replacing=None)
+    seen = track("visual", (0, 2, [50]))
+    store.add_videos([replace(video("talk", 5, seen), filename="new.mp4")], SPACE, replacing={"visual", "conversation"})
+    (found,) = store.load(["talk"], ["visual", "conversation", "text_in_video"])
+    assert_same(found, IndexedVideo("talk", "new.mp4", 20.0, (shown, seen)))
+    store.add_videos([video("talk", 5, seen)], SPACE, replacing={"visual", "conversation", "text_in_video"})
+    assert store.durations() == {"talk": 5.0}

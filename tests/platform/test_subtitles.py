@@ -105,3 +105,13 @@ def test_cues_that_no_blank_line_parts_are_told_and_are_not_taken_for_words() ->
     told: list[tuple[int, str]] = []
     assert list(cues(enumerate(lines, 1), lambda number, problem: told.append((number, problem)))) == []
     assert told == [(5, "a blank line must stand before the next cue")]
+
+
+def test_a_cue_may_stand_right_below_the_header_of_webvtt() -> None:
+    text = "WEBVTT\nKind: captions\n00:01.000 --> 00:03.000\nknead\n\n00:04.000 --> 00:05.000\nbake\n"
+    assert read(text) == ([Cue(1, 3, "knead"), Cue(4, 5, "bake")], [])
+
+
+def test_only_what_looks_like_markup_is_taken_out() -> None:
+    text = "00:00:01,000 --> 00:00:02,000\nif a < b and <b>c</b> > d <00:00:01.500>then<br/> 3 <4> 5\n"
+    assert read(text)[0] == [Cue(1, 2, "if a < b and c > d then 3 5")]

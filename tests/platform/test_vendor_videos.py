@@ -148,6 +148,19 @@ def test_an_answer_of_another_shape_is_one_of_our_errors(body: bytes, error: typ
         decode_video(body, ASSET, audio=False)
 
 
+def test_what_is_null_or_left_out_costs_only_itself() -> None:
+    nulls = [line(0, 2, "kept"), {"start": 2, "end": None, "value": "no end"}, {"start": 4, "end": 5, "value": None}]
+    odd = [segment(6, 12, embedding_option=None), {"start_offset_sec": 6.0, "end_offset_sec": 12.0}]
+    tracks = tracks_of(answer(segment(0, 6), *odd, spoken=nulls))
+    assert (tracks["visual"].starts.tolist(), tracks["conversation"].texts) == ([0.0], ("kept",))
+
+
+def test_a_video_whose_duration_nobody_tells_ends_with_its_last_clip() -> None:
+    body = answer(segment(0, 6), segment(6, 11.5), seconds=None)
+    found = decode_video(body, Asset("v1", True, 0.0, "rev"), audio=False).video
+    assert (found.duration_seconds, found.tracks[0].ends.tolist()) == (11.5, [6.0, 11.5])
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_page_or_one_of_our_errors(body: bytes) -> None:
     with pytest.raises((AnswerCut, AnswerUnusable)):
@@ -158,16 +171,24 @@ def test_a_page_tells_each_video_and_its_state() -> None:
     listed = {"_id": "v1", "status": "ready", "updated_at": "b", "system_metadata": {"duration": 7}, "new": 1}
     page = {"data": [listed, {"_id": "v2", "status": "indexing"}], "page_info": {"total_page": 3, "total_results": 102}}
     found = decode_page(json.dumps(page).encode(), audio=False)
-    assert found == AssetPage(found.assets, 3, 102)
-    assert [(one.video_id, one.is_ready, one.duration_seconds) for one in found.assets] == [
+    assert found == AssetPage(found.videos, 3, 102)
+    assert [(one.video_id, one.is_ready, one.duration_seconds) for one in found.videos] == [
         ("v1", True, 7.0),
         ("v2", False, 0.0),
     ]
     again = decode_page(json.dumps(page).encode(), audio=True)
-    assert again.assets[0].revision != found.assets[0].revision
+    assert again.videos[0].revision != found.videos[0].revision
 
 
-def test_an_id_that_could_climb_a_path_is_no_id() -> None:
-    page = {"data": [{"_id": "../keys"}], "page_info": {}}
-    with pytest.raises(AnswerUnusable):
-        decode_page(json.dumps(page).encode(), audio=False)
+@pytest.mark.parametrize(
+    "entry",
+    [{"_id": "../keys"}, {"_id": "v1", "system_metadata": {"duration": "60"}}, {"_id": "\x1b[2J" + "x" * 200}, 7],
+    ids=str,
+)
+def test_an_entry_that_cannot_be_read_is_a_problem_of_its_own(entry: Any) -> None:
+    """An id that could climb a path is no id; and no terminal obeys what is shown."""
+    page = {"data": [entry, {"_id": "v2"}], "page_info": {"total_page": 1, "total_results": 2}}
+    bad, good = decode_page(json.dumps(page).encode(), audio=False).videos
+    assert (bad.is_ready, good.video_id, good.problem) == (False, "v2", "")
+    assert bad.video_id == ascii(json.dumps(entry)[:80])[1:-1]
+    assert bad.problem.startswith("its entry in the list cannot be read: ")
