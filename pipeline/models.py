@@ -2,7 +2,8 @@
 
 Everything here is frozen and knows no I/O. What the platform answers is held in msgspec Structs, because every score
 and clip of a night is decoded into one; everything else is a plain dataclass. A number keeps the type the platform sent
-(an int stays an int), so that a row repeats it exactly.
+(an int stays an int), so that a row repeats it exactly. The Structs are told to the garbage collector as little as
+numbers are (``gc=False``): what JSON decodes to is a tree, and no tree holds itself.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Job:
     threshold: Threshold = Threshold()
 
 
-class Clip(msgspec.Struct, frozen=True, omit_defaults=True):
+class Clip(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A stretch of a video that matches a class: ``start`` and ``end`` in seconds, ``score`` 0 to 100."""
 
     start: Number
@@ -77,7 +78,7 @@ class Clip(msgspec.Struct, frozen=True, omit_defaults=True):
     thumbnail_url: str | None = None
 
 
-class DetailedScores(msgspec.Struct, frozen=True, omit_defaults=True):
+class DetailedScores(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Maximum and mean score of the returned clips, and the class's share of the video's scores; each 0 to 100."""
 
     max_score: Number | None = None
@@ -85,7 +86,7 @@ class DetailedScores(msgspec.Struct, frozen=True, omit_defaults=True):
     normalized_score: Number | None = None
 
 
-class ClassScore(msgspec.Struct, frozen=True, omit_defaults=True):
+class ClassScore(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One class's answer for one video: ``score`` 0 to 100, ``duration_ratio`` 0 to 1. None where it was not sent."""
 
     name: str
@@ -95,7 +96,7 @@ class ClassScore(msgspec.Struct, frozen=True, omit_defaults=True):
     detailed_scores: DetailedScores | None = None
 
 
-class VideoAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+class VideoAnswer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What one page says about one video: the classes that it matched."""
 
     video_id: str
