@@ -112,7 +112,7 @@ class IndexWorker:
                     await self._complete(chunk, group)
                 await self._merge(chunk)
             except (Drained, StopRun):
-                await self._sink.later(lambda ledger, number=number: ledger.move(number, ChunkState.PENDING))  # type: ignore[misc]
+                self._sink.later(lambda ledger, number=number: ledger.move(number, ChunkState.PENDING))  # type: ignore[misc]
                 raise
 
     # ------------------------------------------------------------------------------------------- one prompt group
@@ -195,7 +195,7 @@ class IndexWorker:
             state, problem = WalkState.FAILED, failure_of("", error)
         else:
             if whole is not None:
-                counts = await self._requests.silence_counts(complete=whole, has_shown=course.shown > 0)
+                counts = self._requests.silence_counts(complete=whole, has_shown=course.shown > 0)
                 state = WalkState.COMPLETE if counts else WalkState.SHORT
         if state is WalkState.SHORT and await self._short_walks(chunk, walk.stands.prompt_group) >= MAX_SHORTFALLS:
             problem = incomplete("")

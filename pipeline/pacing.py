@@ -33,6 +33,7 @@ from pipeline.errors import (
     StopRun,
 )
 from pipeline.log import utc
+from pipeline.news import News
 from pipeline.quota import Quota, Window, WindowCount
 from pipeline.rate import STEADY, Departure, Rate, Timer
 
@@ -81,7 +82,7 @@ class Gate:
         self._timer = timer
         self._clock_ahead = clock() - timer.now()
         self._count = WindowCount(pace.posts_per_window or None, pace.window_seconds, window, clock())
-        self._news = anyio.Event()
+        self._news = News()
         self.posts_spent = posts_spent
         self.answers = 0
         self._unknown_in_a_row = 0
@@ -170,8 +171,7 @@ class Gate:
     def _ended(self, *, spent: bool = True, used: bool = True) -> None:
         self.posts_spent -= not spent
         self._count.end(used=used)
-        self._news.set()
-        self._news = anyio.Event()
+        self._news.tell()
 
     # -------------------------------------------------------------------------------------------------------- turns
 

@@ -152,7 +152,7 @@ class Requests:
             except RequestFailed as error:
                 self.experience.bisect_posts -= is_search and self._found_nothing_out(error)
                 is_counted = self._is_counted(error, request)
-                await self._record_failure(post, error, is_counted=is_counted)
+                self._record_failure(post, error, is_counted=is_counted)
                 if is_counted:
                     tries = tries.after(error)
                 if not isinstance(error, ResendFree | ResendCounted) or tries.used_up:
@@ -166,7 +166,7 @@ class Requests:
                 self.experience.bisect_posts -= is_search
             else:
                 self.experience.proven_groups.add(prompt_group)
-                await self._check_score_source(reply)
+                self._check_score_source(reply)
                 return reply
 
     async def page(self, token: str) -> Answer:
@@ -185,7 +185,7 @@ class Requests:
                     raise RestartWalk(f"a page did not come: {error}", code=error.code) from None
                 await self.gate.pause(page_resend_after(error, waits, jitter=1.0 if is_refused else self._jitter()))
 
-    async def silence_counts(self, *, complete: bool, has_shown: bool) -> bool:
+    def silence_counts(self, *, complete: bool, has_shown: bool) -> bool:
         """Whether what a walk did not show to its end matched nothing: as many videos came as it announced.
 
         Where the first two walks of a run both end with fewer, ``total_results`` counts something else on this
@@ -196,12 +196,12 @@ class Requests:
         if complete:
             known.whole_walks += has_shown
             if has_shown and known.whole_walks == 1:
-                await self.sink.later(lambda ledger: ledger.remember(TOTALS, "trusted"))
+                self.sink.later(lambda ledger: ledger.remember(TOTALS, "trusted"))
             return True
         known.short_walks += 1
         if known.totals_trusted and known.short_walks >= 2 and not known.whole_walks:
             known.totals_trusted = False
-            await self.sink.later(lambda ledger: ledger.remember(TOTALS, "not trusted"))
+            self.sink.later(lambda ledger: ledger.remember(TOTALS, "not trusted"))
             self.log.event("totals_not_trusted", "warning", reason="total_results does not count videos here")
         return not known.totals_trusted
 
@@ -216,7 +216,7 @@ class Requests:
 
     # ------------------------------------------------------------------------------------------------- underneath
 
-    async def _check_score_source(self, reply: Answer) -> None:
+    def _check_score_source(self, reply: Answer) -> None:
         source = reply.page.score_source
         if source is None or source == self.experience.score_source:
             return
@@ -226,7 +226,7 @@ class Requests:
                 "two scales never mix in one directory: use another --out"
             )
         self.experience.score_source = source
-        await self.sink.later(lambda ledger: ledger.remember(SCORE_SOURCE, source))
+        self.sink.later(lambda ledger: ledger.remember(SCORE_SOURCE, source))
 
     async def _send(self, post: int, request: wire.ClassifyRequest, videos: Sequence[Video]) -> Answer:
         """Send one POST that was intended, and write down whether it left and was answered.
@@ -240,12 +240,12 @@ class Requests:
                 self.gate.answered(reply.quota)
         except (Drained, Overbooked, Outgrown):
             self.gate.give_back()
-            await self._end_post(post, PostState.NOT_SENT, billed=False)
+            self._end_post(post, PostState.NOT_SENT, billed=False)
             raise
         except StopRun as error:
-            await self._record_failure(post, error.__cause__ or error, is_counted=True)
+            self._record_failure(post, error.__cause__ or error, is_counted=True)
             raise
-        await self._end_post(post, PostState.ANSWERED, billed=True, http_status=200)
+        self._end_post(post, PostState.ANSWERED, billed=True, http_status=200)
         return reply
 
     def _check_length(self, videos: Sequence[Video]) -> None:
@@ -273,7 +273,7 @@ class Requests:
             lambda ledger: ledger.intend_post(chunk, prompt_group, reason, intended_at=moment, window=window)
         )
 
-    async def _end_post(
+    def _end_post(
         self,
         post: int,
         state: PostState,
@@ -283,26 +283,26 @@ class Requests:
         burnt: str | None = None,
     ) -> None:
         window = self.gate.window
-        await self.sink.later(
+        self.sink.later(
             lambda ledger: ledger.end_post(
                 post, state, billed=billed, http_status=http_status, burnt=burnt, window=window
             )
         )
 
-    async def _record_failure(self, post: int, error: BaseException, *, is_counted: bool) -> None:
+    def _record_failure(self, post: int, error: BaseException, *, is_counted: bool) -> None:
         """Write down what a failed POST may have cost."""
         code = error.code if isinstance(error, RequestFailed) else type(error).__name__
         status = error.http_status if isinstance(error, RequestFailed) else None
         burnt = budget_of(error) if is_counted and isinstance(error, RequestFailed) else None
         self.log.event("post_failed", "warning", post=post, code=code, reason=str(error))
         if isinstance(error, CannotConnect):
-            await self._end_post(post, PostState.NOT_SENT, billed=False)
+            self._end_post(post, PostState.NOT_SENT, billed=False)
         elif isinstance(error, ResendCounted):
-            await self._end_post(post, PostState.UNKNOWN, billed=None, http_status=status, burnt=burnt)
+            self._end_post(post, PostState.UNKNOWN, billed=None, http_status=status, burnt=burnt)
         elif isinstance(error, AnswerUnusable):
-            await self._end_post(post, PostState.ANSWERED, billed=True, http_status=status)
+            self._end_post(post, PostState.ANSWERED, billed=True, http_status=status)
         else:
-            await self._end_post(post, PostState.REFUSED, billed=False, http_status=status, burnt=burnt)
+            self._end_post(post, PostState.REFUSED, billed=False, http_status=status, burnt=burnt)
 
 
 def _tries_left(chunk: Chunk, prompt_group: int, search: Search) -> Tries:

@@ -22,7 +22,7 @@ from yarl import URL
 import pipeline
 from pipeline import rundir
 from pipeline.bulk import IndexWorker
-from pipeline.chunks import Chunk, Counts, VideoState
+from pipeline.chunks import Chunk, Counts, Settlement, VideoState
 from pipeline.client import Client
 from pipeline.config import ApiKey, Config, job_of, page_limit_of
 from pipeline.connection import Connection, connected
@@ -32,6 +32,7 @@ from pipeline.ledger import INPUT_FINGERPRINT, RESUME_AFTER, SCORE_SOURCE, STOP_
 from pipeline.listing import CHANGING
 from pipeline.log import Level, Log, utc
 from pipeline.manifest import Manifest, continued, new_manifest, read_manifest, write_manifest
+from pipeline.news import News
 from pipeline.pacing import Gate, Pace
 from pipeline.packing import prompt_groups
 from pipeline.plan import in_words, plan_of
@@ -164,10 +165,10 @@ class _Flow:
             clock=order.clock,
             jitter=order.jitter,
         )
-        self._worker = Worker(requests, max_bisect_posts=config.limits.max_bisect_posts)
+        self._worker = Worker(requests, max_bisect_posts=config.limits.max_bisect_posts, told=self._settled)
         self._index_worker = IndexWorker(requests, config.input.index_id or "", told=self._count)
         self._handed_out = self._ended = 0
-        self._news = anyio.Event()
+        self._news = News()
 
     async def run(self, posts: int) -> StopRun | None:
         """Answer every pending chunk, as planned with so many POSTs. Returns why it stopped before that, if it did."""
@@ -193,7 +194,7 @@ class _Flow:
         if self._order.config.input.mode == "index":
             asking.start_soon(self._ask_index)
             return
-        send, receive = anyio.create_memory_object_stream[Chunk]()
+        send, receive = anyio.create_memory_object_stream[Chunk](_CHUNKS_READ_AT_ONCE)
         asking.start_soon(self._produce, send)
         with receive:
             for _ in range(self._order.config.limits.concurrency):
@@ -207,7 +208,7 @@ class _Flow:
         last = 0
         async with chunks:
             while self._stop.reason is None:
-                news = self._news
+                ended = self._ended
                 pending = await self._sink.read(
                     lambda ledger, last=last: ledger.pending_after(last, _CHUNKS_READ_AT_ONCE)  # type: ignore[misc]
                 )
@@ -220,8 +221,8 @@ class _Flow:
                         return
                 if not pending and self._handed_out == self._ended and not await self._sink.record(self._packed_again):
                     return
-                if not pending and self._handed_out != self._ended:
-                    await news.wait()
+                if not pending and self._ended == ended != self._handed_out:
+                    await self._news.wait()
 
     def _packed_again(self, ledger: Ledger) -> int:
         """How many chunks were made of videos that were taken out of others."""
@@ -232,17 +233,23 @@ class _Flow:
         async with chunks:
             async for chunk in chunks:
                 try:
-                    end = await self._worker.answer(chunk)
-                    self._count(len(end.scored) + len(end.no_match), len(end.failures))
+                    await self._worker.answer(chunk)
                 except Drained:
+                    self._chunk_ended()
                     return
                 except StopRun as reason:
                     self._stop.because(reason)
+                    self._chunk_ended()
                     return
-                finally:
-                    self._ended += 1
-                    self._news.set()
-                    self._news = anyio.Event()
+
+    def _settled(self, end: Settlement) -> None:
+        """The end of a chunk is durable."""
+        self._count(len(end.scored) + len(end.no_match), len(end.failures))
+        self._chunk_ended()
+
+    def _chunk_ended(self) -> None:
+        self._ended += 1
+        self._news.tell()
 
     async def _ask_index(self) -> None:
         """Have the whole index answered, in place of producer and workers: it is one chunk."""

@@ -11,35 +11,40 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import anyio
+from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
 from pipeline.chunks import Segment, Settlement
 from pipeline.errors import StorageError
 from pipeline.ledger import Ledger
 from pipeline.models import Result
+from pipeline.news import News
 from pipeline.rows import Lines, Origin, lines_of
 from pipeline.rundir import RowFiles
 
 _T = TypeVar("_T")
-_QUEUE_LENGTH = 1024
 
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[_T]):
-    """One change of the ledger, and the rows that must be durable before it."""
+    """One change of the ledger, the rows that must be durable before it, and who is told when it is durable."""
 
     change: Callable[[Ledger, list[Segment]], _T]
     lines: Callable[[], Lines] | None = None
-    done: anyio.Event = field(default_factory=anyio.Event)
+    told: Callable[[], object] | None = None
     outcome: _T | None = None
 
 
 class Sink:
-    """Takes changes from any task; ``run`` makes them durable, in the order in which they came."""
+    """Takes changes from any task; ``run`` makes them durable, in the order in which they came.
+
+    Whoever queues a change raises ``StorageError`` where nothing more can be written.
+    """
 
     def __init__(
         self, ledger: Ledger, files: RowFiles, *, reserve_bytes: int, on_low_space: Callable[[], None]
@@ -48,19 +53,19 @@ class Sink:
         self._files = files
         self._reserve_bytes = reserve_bytes
         self._on_low_space = on_low_space
-        self._send, self._receive = anyio.create_memory_object_stream[_Entry[Any]](_QUEUE_LENGTH)
+        self._queued: list[_Entry[Any]] = []
+        self._closed = False
+        self._news = News()
         self._thread = anyio.CapacityLimiter(1)
 
     async def record(self, change: Callable[[Ledger], _T]) -> _T:
         """Make one change of the ledger durable; what it returned."""
-        entry = _Entry(lambda ledger, _: change(ledger))
-        await self._queue(entry)
-        await entry.done.wait()
-        return entry.outcome  # type: ignore[return-value]  # set before done
+        entry: _Entry[_T] = _Entry(lambda ledger, _: change(ledger))
+        return await self._done(entry)
 
-    async def later(self, change: Callable[[Ledger], object]) -> None:
+    def later(self, change: Callable[[Ledger], object]) -> None:
         """Queue one change of the ledger: durable before whatever is queued after it."""
-        await self._queue(_Entry(lambda ledger, _: change(ledger)))
+        self._queue(_Entry(lambda ledger, _: change(ledger)))
 
     async def commit(
         self,
@@ -76,37 +81,63 @@ class Sink:
             ledger.settle(settlement, segments)
             return also(ledger) if also else None
 
-        entry = _Entry(change, lambda: lines_of(results, origin))
-        await self._queue(entry)
-        await entry.done.wait()
-        return entry.outcome
+        return await self._done(_Entry(change, lambda: lines_of(results, origin)))
+
+    def commit_later(
+        self, settlement: Settlement, results: list[Result], origin: Origin, *, told: Callable[[], object]
+    ) -> None:
+        """Queue the rows of a chunk and its end: durable, together, before whatever is queued after them.
+
+        ``told`` is called when they are.
+        """
+        self._queue(
+            _Entry(
+                lambda ledger, segments: ledger.settle(settlement, segments),
+                lambda: lines_of(results, origin),
+                told,
+            )
+        )
 
     async def read(self, query: Callable[[Ledger], _T]) -> _T:
         """Ask the ledger something, between two commits."""
         return await run_sync(query, self._ledger, limiter=self._thread)
 
-    async def _queue(self, entry: _Entry[Any]) -> None:
-        try:
-            await self._send.send(entry)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):  # ``run`` has failed, and told why
-            raise StorageError("nothing more can be written") from None
+    async def _done(self, entry: _Entry[_T]) -> _T:
+        done = anyio.Event()
+        entry.told = done.set
+        self._queue(entry)
+        await done.wait()
+        return entry.outcome  # type: ignore[return-value]  # set before anybody is told
+
+    def _queue(self, entry: _Entry[Any]) -> None:
+        if self._closed:  # ``run`` has failed, and told why
+            raise StorageError("nothing more can be written")
+        self._queued.append(entry)
+        self._news.tell()
 
     def close(self) -> None:
         """Say that nothing more comes: ``run`` ends when the queue is empty."""
-        self._send.close()
+        self._closed = True
+        self._news.tell()
 
     async def run(self) -> None:
         """Commit until the queue is closed. Raises ``StorageError``, after which nothing is acknowledged any more."""
-        with self._send, self._receive:
-            async for first in self._receive:
-                entries = [first]
-                while self._receive.statistics().current_buffer_used:
-                    entries.append(self._receive.receive_nowait())
-                await run_sync(self._commit, entries, limiter=self._thread)
-                for entry in entries:
-                    entry.done.set()
-                if self._files.free_bytes() < self._reserve_bytes:
-                    self._on_low_space()
+        with closing(self):
+            while self._queued or not self._closed:
+                if not self._queued:
+                    await self._news.wait()
+                    await checkpoint()  # whoever runs next queues what it has, too, and shares the commit
+                if self._queued:
+                    await self._commit_queued()
+
+    async def _commit_queued(self) -> None:
+        entries, self._queued = self._queued, []
+        await run_sync(self._commit, entries, limiter=self._thread)
+        for entry in entries:
+            if entry.told is not None:
+                entry.told()
+        if self._files.free_bytes() < self._reserve_bytes:
+            self._on_low_space()
 
     def _commit(self, entries: list[_Entry[Any]]) -> None:
         blocks: tuple[list[bytes], ...] = ([], [], [])

@@ -10,7 +10,8 @@ concerns the run stops it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from pipeline.chunks import Child, Chunk, ChunkState, Settlement
 from pipeline.client import Answer
@@ -32,7 +33,7 @@ from pipeline.errors import (
 )
 from pipeline.ledger import FIT
 from pipeline.log import utc
-from pipeline.models import MAX_SECONDS, Video
+from pipeline.models import MAX_SECONDS, Result, Video
 from pipeline.posting import Requests
 from pipeline.reaction import (
     MAX_RESTARTS,
@@ -44,9 +45,12 @@ from pipeline.walk import GroupAnswer, incomplete
 
 
 class Worker:
-    """Answers chunks, one at a time for each task that calls ``answer``."""
+    """Answers chunks, one at a time for each task that calls ``answer``.
 
-    def __init__(self, requests: Requests, *, max_bisect_posts: int) -> None:
+    ``told`` gets the end of each chunk when it is durable.
+    """
+
+    def __init__(self, requests: Requests, *, max_bisect_posts: int, told: Callable[[Settlement], None]) -> None:
         self._requests = requests
         self._question = requests.question
         self._gate = requests.gate
@@ -54,12 +58,17 @@ class Worker:
         self._log = requests.log
         self._clock = requests.clock
         self._max_bisect_posts = max_bisect_posts
+        self._told = told
         self.experience = requests.experience
 
-    async def answer(self, chunk: Chunk) -> Settlement:
-        """Bring one chunk to its end. Raises ``Drained`` or a ``StopRun`` where the run stops before that."""
+    async def answer(self, chunk: Chunk) -> None:
+        """Bring one chunk to its end, and queue that. Raises ``Drained`` or a ``StopRun`` where the run stops before.
+
+        The end is not waited for: it is durable before the intent of the next POST is, and so before that leaves.
+        """
         if not chunk.held and not self.experience.fit.fits(chunk.videos):
-            return await self._shortened(chunk)
+            self._shorten(chunk)
+            return
         video_ids = [video.video_id for video in chunk.videos]
         answers = [
             GroupAnswer(group, video_ids, [walk for walk in chunk.held if walk.prompt_group == group])
@@ -74,13 +83,14 @@ class Worker:
                     asked.failures.update(other.failures)  # nothing that comes now could help these videos
                 await self._complete(chunk, asked, is_last=asked is answers[-1])
         except Outgrown:
-            return await self._shortened(chunk)
+            self._shorten(chunk)
+            return
         except Repack as refusal:
-            children, loose = await self._repacked(chunk, answers, asked, refusal)
+            children, loose = self._repacked(chunk, answers, asked, refusal)
         except (Drained, StopRun):
-            await self._sink.later(lambda ledger: ledger.move(chunk.number, ChunkState.PENDING))
+            self._sink.later(lambda ledger: ledger.move(chunk.number, ChunkState.PENDING))
             raise
-        return await self._settle(chunk, answers, children, loose)
+        self._settle(chunk, answers, children, loose)
 
     # ------------------------------------------------------------------------------------------- one prompt group
 
@@ -95,7 +105,7 @@ class Worker:
                 answer.accept_owing()
         while not answer.settled:
             if search.suspects and answer.next_token is None and self.experience.bisect_posts >= self._max_bisect_posts:
-                await self._fail_suspects(chunk, answer, search, is_last=is_last)
+                self._fail_suspects(chunk, answer, search, is_last=is_last)
                 continue
             begins = answer.next_token is None
             try:
@@ -105,26 +115,26 @@ class Worker:
                     search.answered(answer.asked)
                 else:
                     reply = await self._requests.page(answer.next_token or "")
-                await self._take(chunk, answer, reply, begins=begins, is_last=is_last)
+                self._take(chunk, answer, reply, begins=begins, is_last=is_last)
             except RestartWalk as error:
                 reason = "expiry"
-                await self._restart(chunk, answer, error, is_last=is_last)
+                self._restart(chunk, answer, error, is_last=is_last)
             except (Bisect, Overloaded, GatewayFailed) as refusal:
                 # What is refused with a status to the end, while others are answered, lies in one of these videos.
                 reason = "resend"
-                await self._search_on(chunk, answer, search, refusal, is_last=is_last)
+                self._search_on(chunk, answer, search, refusal, is_last=is_last)
             except (AnswerUnusable, ResendFree, ResendCounted) as error:
-                await self._fail(chunk, answer, error, is_last=is_last)
+                self._fail(chunk, answer, error, is_last=is_last)
 
-    async def _restart(self, chunk: Chunk, answer: GroupAnswer, error: RestartWalk, *, is_last: bool) -> None:
+    def _restart(self, chunk: Chunk, answer: GroupAnswer, error: RestartWalk, *, is_last: bool) -> None:
         """Let the next walk ask for what this one has not shown; a few times in a row."""
         answer.restarts += 1
         answer.next_token = None
         self._log.event("walk_restarted", "warning", chunk=chunk.number, reason=str(error))
         if answer.restarts > MAX_RESTARTS:
-            await self._fail(chunk, answer, error, is_last=is_last)
+            self._fail(chunk, answer, error, is_last=is_last)
 
-    async def _search_on(
+    def _search_on(
         self, chunk: Chunk, answer: GroupAnswer, search: Search, refusal: RequestFailed, *, is_last: bool
     ) -> None:
         """Narrow down which of the posted videos is refused; the one that stands alone fails, as the platform said it.
@@ -144,14 +154,14 @@ class Worker:
             self._log.event("search", chunk=chunk.number, videos=len(asked), reason=str(refusal))
             search.refused(asked, refusal, other_half_next=unknown or may_be_all)
             mark = answer.refused_now(self._clock())
-            await self._sink.later(lambda ledger: ledger.spool(chunk.number, mark, begins=True))
+            self._sink.later(lambda ledger: ledger.spool(chunk.number, mark, begins=True))
         elif may_be_all and self._gate.broken:
             search.put_aside(asked)
         else:
             search.found()
-            await self._fail(chunk, answer, refusal, is_last=is_last)
+            self._fail(chunk, answer, refusal, is_last=is_last)
 
-    async def _fail_suspects(self, chunk: Chunk, answer: GroupAnswer, search: Search, *, is_last: bool) -> None:
+    def _fail_suspects(self, chunk: Chunk, answer: GroupAnswer, search: Search, *, is_last: bool) -> None:
         """The budget for searching is spent: all of them fail, and can be taken again, for most are innocent."""
         answer.begin_walk(search.suspects)
         refusal = search.refusal or Bisect("refused by the platform before the last stop")
@@ -161,7 +171,7 @@ class Worker:
         )
         search.found()
         error = Bisect(said, code=refusal.code, http_status=refusal.http_status)
-        await self._fail(chunk, answer, error, is_last=is_last, retryable=True)
+        self._fail(chunk, answer, error, is_last=is_last, retryable=True)
 
     def _doubt_the_job(self, prompt_group: int, refusal: RequestFailed, asked: frozenset[str]) -> None:
         message, refused_first = self.experience.refused.setdefault(prompt_group, (str(refusal), asked))
@@ -170,7 +180,7 @@ class Worker:
         if refused_first.issuperset(asked):  # a half of it: the other half shares no video with this one
             self.experience.refused[prompt_group] = (str(refusal), asked)
 
-    async def _fail(
+    def _fail(
         self,
         chunk: Chunk,
         answer: GroupAnswer,
@@ -184,25 +194,25 @@ class Worker:
         failed = answer.fail_owed(error, retryable=retryable)
         answer.next_token = None
         if not (is_last and answer.settled):
-            await self._sink.later(lambda ledger: ledger.spool(chunk.number, failed, begins=True))
+            self._sink.later(lambda ledger: ledger.spool(chunk.number, failed, begins=True))
 
-    async def _take(self, chunk: Chunk, answer: GroupAnswer, reply: Answer, *, begins: bool, is_last: bool) -> None:
+    def _take(self, chunk: Chunk, answer: GroupAnswer, reply: Answer, *, begins: bool, is_last: bool) -> None:
         """Add a page to the answer, and spool it unless the chunk's commit is its first durable write."""
         try:
             answer.take(reply.page, self._clock())
         except AnswerUnusable:
             valid = answer.newest(reply.body)
-            await self._sink.later(lambda ledger: ledger.spool(chunk.number, valid, begins=begins))
+            self._sink.later(lambda ledger: ledger.spool(chunk.number, valid, begins=begins))
             raise
         if answer.repeated:
             self._log.event("videos_repeated", "warning", chunk=chunk.number, video_ids=answer.repeated[:20])
             answer.repeated.clear()
         is_over = answer.ended_short or answer.complete
-        if is_over and await self._requests.silence_counts(complete=answer.complete, has_shown=answer.has_shown):
+        if is_over and self._requests.silence_counts(complete=answer.complete, has_shown=answer.has_shown):
             answer.accept_silence()
         if not (is_last and answer.settled):
             held = answer.newest(reply.body)
-            await self._sink.later(lambda ledger: ledger.spool(chunk.number, held, begins=begins))
+            self._sink.later(lambda ledger: ledger.spool(chunk.number, held, begins=begins))
 
     async def _post(self, chunk: Chunk, answer: GroupAnswer, reason: str, search: Search) -> Answer:
         """POST for what the walk asks. Of a chunk that nobody has posted yet it is looked at whether it still fits."""
@@ -218,15 +228,14 @@ class Worker:
 
     # -------------------------------------------------------------------------------------------------- the chunk
 
-    async def _shortened(self, chunk: Chunk) -> Settlement:
+    def _shorten(self, chunk: Chunk) -> None:
         """Take videos out of a chunk that is too long, as others have taught, before it is posted."""
         ids = tuple(video.video_id for video in self.experience.fit.kept(chunk.videos))
         rest = tuple(video.video_id for video in chunk.videos if video.video_id not in ids)
         settlement = Settlement(chunk.number, children=(Child(ids, chunk.reason),) if ids else (), loose=rest)
-        await self._sink.record(lambda ledger: ledger.settle(settlement, ()))
-        return settlement
+        self._commit(settlement, [])
 
-    async def _repacked(
+    def _repacked(
         self, chunk: Chunk, answers: Sequence[GroupAnswer], refused: GroupAnswer, refusal: Repack
     ) -> tuple[tuple[Child, ...], tuple[str, ...]]:
         """What becomes of videos that are too long together: children, and videos for the packer to pack again.
@@ -242,7 +251,7 @@ class Worker:
         too_long = [video for video in chunk.videos if video.video_id in asked.intersection(open_ids)]
         others = [one for one in open_ids if one not in asked]
         # A part of what was refused before may hold the one video whose duration is wrong.
-        kept = too_long if chunk.reason == "repack" else await self._learned(too_long, refusal.total_seconds)
+        kept = too_long if chunk.reason == "repack" else self._learned(too_long, refusal.total_seconds)
         if 0 < len(kept) < len(too_long):
             ids = [video.video_id for video in kept]
             rest = [video.video_id for video in too_long if video.video_id not in ids]
@@ -252,19 +261,19 @@ class Worker:
         halves = [[video.video_id for video in part] for part in (too_long[:half], too_long[half:])]
         return _children([*halves, others], answers, "repack", chunk.shortfalls), ()
 
-    async def _learned(self, refused: Sequence[Video], total_seconds: float | None) -> Sequence[Video]:
+    def _learned(self, refused: Sequence[Video], total_seconds: float | None) -> Sequence[Video]:
         """Learn from a refusal; the part of the refused videos that fits, as far as is known."""
         fit = self.experience.fit
         if refused and total_seconds is not None and total_seconds > MAX_SECONDS:
             fit.learn(refused, total_seconds)
             fact = fit.text()
-            await self._sink.later(lambda ledger: ledger.remember(FIT, fact))
+            self._sink.later(lambda ledger: ledger.remember(FIT, fact))
         return fit.kept(refused)
 
-    async def _settle(
+    def _settle(
         self, chunk: Chunk, answers: Sequence[GroupAnswer], children: tuple[Child, ...], loose: tuple[str, ...]
-    ) -> Settlement:
-        """Merge what came, and commit it."""
+    ) -> None:
+        """Merge what came, and have it committed."""
         owed = {video_id for child in children for video_id in child.video_ids}.union(loose)
         failures = [failure for answer in answers for failure in answer.failures.values()]
         if not owed:
@@ -286,8 +295,11 @@ class Worker:
             loose=loose,
             settled_at=settled_at,
         )
-        await self._sink.commit(settlement, results, Origin(self._question.style, chunk.number, settled_at))
-        return settlement
+        self._commit(settlement, results)
+
+    def _commit(self, settlement: Settlement, results: list[Result]) -> None:
+        origin = Origin(self._question.style, settlement.chunk, settlement.settled_at)
+        self._sink.commit_later(settlement, results, origin, told=partial(self._told, settlement))
 
 
 def _open_ids(answers: Sequence[GroupAnswer]) -> list[str]:

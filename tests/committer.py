@@ -74,8 +74,8 @@ async def commit(sink: Sink, number: int, one: End, padding: int) -> None:
     """What a worker makes durable on the way of a chunk: an intent, its end, a page, the settlement."""
     page = HeldWalk(0, (HeldPage(b"{}", 1.0),), "token")
     post = await sink.record(lambda ledger: ledger.intend_post(number, 0, "first", intended_at=1.0, window=None))
-    await sink.later(lambda ledger: ledger.end_post(post, PostState.ANSWERED, billed=True))
-    await sink.later(lambda ledger: ledger.spool(number, page, begins=True))
+    sink.later(lambda ledger: ledger.end_post(post, PostState.ANSWERED, billed=True))
+    sink.later(lambda ledger: ledger.spool(number, page, begins=True))
     results = one.results
     if padding:
         wide = (ClassScore("x" * padding, 5, 0.5, ()),)
