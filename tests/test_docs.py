@@ -31,13 +31,12 @@ from pipeline.status import Status
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-README, RUNNING, ARCHITECTURE = ROOT / "README.md", ROOT / "docs/running.md", ROOT / "docs/architecture.md"
-MIGRATION = ROOT / "docs/migration.md"
+README, DOCS = ROOT / "README.md", ROOT / "docs"
 PROGRAM = "bulk-classify"
 _FENCED = re.compile(r"^```(?P<language>\w*)(?: (?P<file>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _DIFFERS_BY_RUN = {"run_id", "classified_at"}
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 class Block(NamedTuple):
@@ -112,7 +111,7 @@ def vendor() -> Iterator[dict[str, str]]:
 
 @every_page
 def test_every_sh_block_runs(page: Path, tmp_path: Path, environment: dict[str, str], vendor: dict[str, str]) -> None:
-    run_blocks(page, tmp_path, environment | (vendor if page == MIGRATION else {}))
+    run_blocks(page, tmp_path, environment | (vendor if page == DOCS / "migration.md" else {}))
 
 
 @every_page
@@ -215,24 +214,24 @@ def test_the_rows_in_the_readme_are_those_of_the_quickstart(tmp_path: Path, envi
     ("name", "row"), [(SCORES, ScoreRow), (CLIPS, ClipRow), (VIDEOS, VideoRow), (FAILURES, FailureRow)]
 )
 def test_every_key_of_a_row_is_explained_in_its_order(name: str, row: type[msgspec.Struct]) -> None:
-    assert first_column(section(RUNNING, f"### `{name}`")) == list(row.__struct_fields__)
+    assert first_column(section(DOCS / "output.md", f"## `{name}`")) == list(row.__struct_fields__)
 
 
 def test_every_key_of_the_status_is_explained_in_its_order() -> None:
-    explained = first_column(section(RUNNING, "## Looking at a run"))
+    explained = first_column(section(DOCS / "json.md", "## `status`"))
 
     assert explained == [field.name for field in dataclasses.fields(Status)]
 
 
 def test_every_key_of_the_plan_is_explained_in_its_order() -> None:
-    explained = first_column(section(RUNNING, "## What it will cost"))
+    explained = first_column(section(DOCS / "json.md", "## `plan`"))
 
     assert explained == [field.name for field in dataclasses.fields(Plan)]
 
 
 def test_the_plan_that_is_shown_is_that_of_the_quickstart(tmp_path: Path, environment: dict[str, str]) -> None:
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    command, shown = blocks(RUNNING)[:2]
+    command, shown = blocks(DOCS / "cost.md")[:2]
     done = subprocess.run(
         ["sh", "-eu"], input=command.text, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
@@ -252,7 +251,7 @@ def exit_codes(stop: type[errors.StopRun]) -> Iterator[int]:
 
 
 def test_every_exit_code_is_explained() -> None:
-    explained = [int(code) for code in first_column(section(RUNNING, "## Exit codes"))]
+    explained = [int(code) for code in first_column(section(DOCS / "codes.md", "## Exit codes"))]
 
     assert explained == sorted({0, 3, *exit_codes(errors.StopRun)})
 
@@ -264,7 +263,7 @@ def test_every_event_is_explained() -> None:
         for name in re.findall(r"\.event\(\s*\"(\w+)\"", module.read_text("utf-8"))
     }
 
-    assert set(first_column(section(RUNNING, "### `run.log`"))) == logged
+    assert set(first_column(section(DOCS / "output.md", "## `run.log`"))) == logged
 
 
 def test_every_module_is_in_the_architecture_and_no_other() -> None:
@@ -275,4 +274,4 @@ def test_every_module_is_in_the_architecture_and_no_other() -> None:
         if not path.stem.startswith("__")
     }
 
-    assert set(first_column(section(ARCHITECTURE, "## Ranks"))) == modules
+    assert set(first_column(section(DOCS / "architecture.md", "## Ranks"))) == modules
