@@ -29,6 +29,7 @@ from pipeline.errors import (
 from pipeline.models import Page
 from pipeline.quota import ClockDifference, Quota, quota_of, retry_after_seconds
 from pipeline.transport import Response, Transport
+from pipeline.wire_lists import VideoListPage, decode_video_list
 
 OnSent = Callable[[], object] | None
 _MAX_TOKEN_LENGTH = 4096
@@ -84,10 +85,10 @@ class Client:
         path = f"/classify/{quote(token, safe='')}"
         return self._answer(await self._exchange("GET", path, None, on_sent), of_token=True)
 
-    async def index_videos(self, index_id: str, page: int, on_sent: OnSent = None) -> wire.VideoListPage:
+    async def index_videos(self, index_id: str, page: int, on_sent: OnSent = None) -> VideoListPage:
         """One page, from 1, of an index's videos. Raises as ``classify`` does."""
         path = f"/indexes/{quote(index_id, safe='')}/videos?page={page}&page_limit={_LISTING_PAGE_LIMIT}"
-        return wire.decode_video_list(await self.get(path, on_sent))
+        return decode_video_list(await self.get(path, on_sent))
 
     async def get(self, path: str, on_sent: OnSent = None) -> bytes:
         """The body of a GET beside the contract; quote what ``path`` is made of. Raises as ``classify`` does."""

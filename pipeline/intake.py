@@ -26,7 +26,7 @@ from pipeline.listing import Listing, videos_listing
 from pipeline.models import Video
 from pipeline.pacing import Gate
 from pipeline.packing import OneChunk, Packer
-from pipeline.wire import VideoListPage
+from pipeline.wire_lists import VideoListPage
 
 if TYPE_CHECKING:
     from pipeline.platform.store import Store

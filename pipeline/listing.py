@@ -16,7 +16,7 @@ from pipeline.client import Client
 from pipeline.errors import JobRefused, PlatformDown, RateLimited, RequestFailed, ResendCounted, ResendFree
 from pipeline.pacing import Gate
 from pipeline.reaction import MAX_PAGE_RESENDS, page_resend_after
-from pipeline.wire import VideoListPage
+from pipeline.wire_lists import VideoListPage
 
 CHANGING = (
     "warning: the index changed each time that it was listed: what has just come into it, or moved within it, may be "

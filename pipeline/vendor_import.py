@@ -2,40 +2,30 @@
 
 A producer lists the index, and workers take one video at a time: asked for, decoded, entered in a transaction of its
 own. A video that is there in the state that the list shows is not asked for again, so after any stop the same command
-goes on, and what a kill costs is what was under way. Requests pass the gate of a run's POSTs: they keep the pace, wait
-together when the platform says so, and become single probes while it is away. But they are free, so none is counted as
-billed. A video that cannot be had fails by itself; what concerns them all ends the import.
+goes on, and what a kill costs is what was under way. A video that cannot be had fails by itself; what concerns them
+all ends the import. Whole answers are held in memory, and their size goes with the video's length, so that no more than
+ten hours of video are asked for at a time, or one video that is longer.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
-from typing import TypeVar
 
 import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from anyio.to_thread import run_sync
 
-from pipeline.client import Client
 from pipeline.connection import connected
 from pipeline.errors import (
     Drained,
-    EndpointGone,
-    JobRefused,
-    Overbooked,
-    PlatformDown,
     RequestFailed,
-    RequestRefused,
-    ResendCounted,
-    ResendFree,
     StopRun,
     UsageError,
 )
-from pipeline.listing import CHANGING, Listing
+from pipeline.listing import CHANGING
+from pipeline.models import MAX_SECONDS
 from pipeline.pacing import Gate
 from pipeline.platform.store import Store
 from pipeline.platform.vendor_videos import (
@@ -43,35 +33,14 @@ from pipeline.platform.vendor_videos import (
     Asset,
     AssetPage,
     VendorVideo,
-    decode_page,
-    decode_video,
-    list_path,
-    video_path,
 )
-from pipeline.reaction import Tries, may_be_the_videos, resend_after
 from pipeline.run import Order, pace_of
 from pipeline.stopping import Stop
-
-VENDOR_URL = "https://api.twelvelabs.io/v1.3"
-"""Where the vendor answers."""
+from pipeline.vendor_calls import Vendor, Wanted
 
 _NEVER = 2**31
 _NAMED = 20  # of those that failed, and of those that are not listed
 _BYTES_OF_NUMBER = 4
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is imported: the vendor's index ``index_id`` into the file ``index``.
-
-    ``audio`` takes the vectors of sounds too; ``space`` leaves out videos of other spaces.
-    """
-
-    index: Path
-    index_id: str
-    audio: bool = False
-    space: str | None = None
 
 
 @dataclass(slots=True)
@@ -118,14 +87,6 @@ class ImportPlan:
     estimated_index_bytes: int
 
 
-def base_url(given: str | None) -> str:
-    """The base URL to ask: the vendor's where none is given, and version 1.3 where it has no version."""
-    if given is None:
-        return VENDOR_URL
-    bare = "/" not in given.partition("://")[2].rstrip("/")
-    return given.rstrip("/") + "/v1.3" if bare else given
-
-
 async def import_videos(order: Order, wanted: Wanted) -> tuple[Imported, StopRun | None]:
     """Import what is not there yet; what came of it, and why it stopped before its end, if it did.
 
@@ -149,103 +110,54 @@ async def plan_import(order: Order, wanted: Wanted) -> ImportPlan:
 
 
 @asynccontextmanager
-async def _asking(order: Order, wanted: Wanted) -> AsyncIterator[tuple[_Vendor, Stop]]:
+async def _asking(order: Order, wanted: Wanted) -> AsyncIterator[tuple[Vendor, Stop]]:
     pace = replace(pace_of(order.config), max_unknown_posts=_NEVER)
     gate = Gate(pace, window=None, posts_spent=0, clock=order.clock, timer=order.timer)
     async with connected(order.config, order.key, cache=order.cache, clock=order.clock) as connection:
         yield (
-            _Vendor(connection.client, gate, wanted, order.jitter),
+            Vendor(connection.client, gate, wanted, order.jitter),
             Stop(gate, order.console, go_on="the same command"),
         )
-
-
-class _Vendor:
-    """The vendor's two calls, each sent until it is answered or must not be sent again."""
-
-    def __init__(self, client: Client, gate: Gate, wanted: Wanted, jitter: Callable[[], float]) -> None:
-        self._client = client
-        self._gate = gate
-        self._wanted = wanted
-        self._jitter = jitter
-        self._listing = Listing(wanted.index_id, self._page)
-        self.listed: set[str] = set()
-
-    @property
-    def is_steady(self) -> bool:
-        """Whether ``listed`` has, after the last page, every video of the index."""
-        return self._listing.is_steady
-
-    async def pages(self) -> AsyncIterator[AssetPage]:
-        """The list, page by page, each video once. Raises ``JobRefused`` or ``PlatformDown`` where it does not come."""
-        async for page in self._listing.pages():
-            fresh = {one.video_id: one for one in page.videos if one.video_id not in self.listed}
-            self.listed.update(fresh)
-            yield replace(page, videos=tuple(fresh.values()))
-
-    async def _page(self, number: int) -> AssetPage:
-        path = list_path(self._wanted.index_id, number)
-        try:
-            page, _ = await self._get(path, partial(decode_page, audio=self._wanted.audio))
-        except (ResendFree, ResendCounted) as error:
-            raise PlatformDown(f"the index {self._wanted.index_id!r} cannot be listed: {error}") from None
-        except RequestFailed as error:
-            raise JobRefused(f"the index {self._wanted.index_id!r} cannot be listed: {error}") from None
-        return page
-
-    async def video(self, asset: Asset) -> tuple[VendorVideo, int]:
-        """A video with its vectors, and how many bytes told it. Raises a ``RequestFailed`` where it cannot be had."""
-        path = video_path(self._wanted.index_id, asset.video_id, audio=self._wanted.audio)
-        return await self._get(path, partial(decode_video, asset=asset, audio=self._wanted.audio))
-
-    async def _get(self, path: str, decode: Callable[[bytes], _T]) -> tuple[_T, int]:
-        tries = Tries()
-        while True:
-            try:
-                body = await self._get_once(path)
-                return await run_sync(decode, body), len(body)
-            except Overbooked:
-                continue
-            except (ResendFree, ResendCounted) as error:
-                # While the platform is away no tries are burnt, but where it may be this very video that it fails at.
-                if not self._gate.broken or may_be_the_videos(error) or isinstance(error, ResendCounted):
-                    tries = tries.after(error)
-                    if tries.used_up:
-                        raise
-                if not self._gate.broken:  # else all wait together, at the gate
-                    await self._gate.pause(resend_after(error, tries, jitter=self._jitter()))
-
-    async def _get_once(self, path: str) -> bytes:
-        await self._gate.reserve()
-        try:
-            async with self._gate.post_turn() as sent:
-                try:
-                    body = await self._client.get(path, sent)
-                except EndpointGone:
-                    raise RequestRefused(
-                        f"the platform has nothing at {path.partition('?')[0]}: is the id right, and the URL that of "
-                        "version 1.3?",
-                        code="not_there",
-                    ) from None
-                self._gate.answered(None)
-                return body
-        except (Overbooked, Drained):
-            self._gate.give_back()
-            raise
 
 
 # ------------------------------------------------------------------------------------------------------------ importing
 
 
+class _Room:
+    """Holds workers up while ten hours of video are under way."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._is_left = anyio.Condition()
+
+    @asynccontextmanager
+    async def taken(self, seconds: float) -> AsyncIterator[None]:
+        """Begins when a video of so many seconds has room, or is alone; of no known length (0) it is alone."""
+        needed = seconds or MAX_SECONDS
+        async with self._is_left:
+            while self._seconds and self._seconds + needed > MAX_SECONDS:
+                await self._is_left.wait()
+            self._seconds += needed
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                async with self._is_left:
+                    self._seconds -= needed
+                    self._is_left.notify_all()
+
+
 class _Import:
     """Producer and workers of one import, and what they share."""
 
-    def __init__(self, order: Order, wanted: Wanted, store: Store, vendor: _Vendor, stop: Stop) -> None:
+    def __init__(self, order: Order, wanted: Wanted, store: Store, vendor: Vendor, stop: Stop) -> None:
         self.came_to = Imported()
         self._order = order
         self._wanted = wanted
         self._store = store
         self._vendor = vendor
         self._stop = stop
+        self._room = _Room()
         self._total = 0
 
     async def run(self) -> None:
@@ -295,7 +207,8 @@ class _Import:
         async with assets:
             async for asset in assets:
                 try:
-                    await self._take(asset)
+                    async with self._room.taken(asset.duration_seconds):
+                        await self._take(asset)
                 except Drained:
                     return
                 except StopRun as reason:
@@ -358,7 +271,7 @@ def _sorted_out(page: AssetPage, store: Store) -> tuple[list[Asset], int]:
 # ------------------------------------------------------------------------------------------------------------- planning
 
 
-async def _planned(store: Store, vendor: _Vendor, requests_per_second: float) -> ImportPlan:
+async def _planned(store: Store, vendor: Vendor, requests_per_second: float) -> ImportPlan:
     listed = not_ready = unchanged = pages = to_import = 0
     seconds = 0.0
     first_of_pages: list[Asset] = []
@@ -391,7 +304,7 @@ async def _planned(store: Store, vendor: _Vendor, requests_per_second: float) ->
     )
 
 
-async def _looked_at(vendor: _Vendor, asset: Asset) -> tuple[VendorVideo, int] | None:
+async def _looked_at(vendor: Vendor, asset: Asset) -> tuple[VendorVideo, int] | None:
     """A video, or None where it cannot be had: the import will tell why."""
     try:
         return await vendor.video(asset)

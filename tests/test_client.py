@@ -28,7 +28,8 @@ from pipeline.errors import (
 from pipeline.models import JobClass
 from pipeline.quota import Quota
 from pipeline.transport import Response, Transport
-from pipeline.wire import ClassifyRequest, ListedVideo, VideoListPage
+from pipeline.wire import ClassifyRequest
+from pipeline.wire_lists import ListedVideo, VideoListPage
 from tests.runs import KEY
 
 REQUEST = ClassifyRequest((JobClass("DanceTok", ("Dance group",)),), ("visual",), ("video1",))

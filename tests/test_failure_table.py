@@ -448,7 +448,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     ]
     path = tmp_path_factory.mktemp("index") / "index.sqlite"
     with Store.create(path, "64428d88456b2dab381e7000", "Test") as store:
-        store.set_calibration("visual", CURVE)
+        store.calibrate({"visual": CURVE})
         store.add_videos(videos, SPACE)
         yield store
 

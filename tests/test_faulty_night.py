@@ -82,7 +82,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         video(one, 600, track("visual", (0, 600, [0 if at % 7 == 0 else 20 + at % 70]))) for at, one in enumerate(IDS)
     ]
     with Store.create(tmp_path_factory.mktemp("index") / "index.sqlite", "64428d88456b2dab381e7000", "Test") as store:
-        store.set_calibration("visual", CURVE)
+        store.calibrate({"visual": CURVE})
         store.add_videos(videos, SPACE)
         yield store
 

@@ -13,7 +13,7 @@ from pipeline.errors import JobRefused, PlatformDown
 from pipeline.listing import Listing, videos_listing
 from pipeline.pacing import Gate, Pace
 from pipeline.transport import open_transport
-from pipeline.wire import VideoListPage
+from pipeline.wire_lists import VideoListPage
 from tests.runs import MovedClock
 
 Shown = tuple[Sequence[str], int, int | None]

@@ -60,7 +60,7 @@ def prepare(desk: Desk, server: EmbeddingServer, **settings: object) -> None:
     """An index that is calibrated, the ids of its videos, and a configuration that asks it."""
     index = make_index(desk.folder / "my.index")
     with Store.open(index) as store:
-        store.set_calibration("visual", Calibration(20, 0.5))
+        store.calibrate({"visual": Calibration(20, 0.5)})
     desk.write_ids(dict(VIDEOS))
     desk.write_config("embedded", CLASSES, **asking(server) | settings)
 

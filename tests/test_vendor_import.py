@@ -26,7 +26,8 @@ from pipeline.platform.store import Store
 from pipeline.platform.videos import IndexedVideo
 from pipeline.progress import Console
 from pipeline.run import Order
-from pipeline.vendor_import import Imported, ImportPlan, Wanted, base_url, import_videos, plan_import
+from pipeline.vendor_calls import Wanted, base_url
+from pipeline.vendor_import import Imported, ImportPlan, import_videos, plan_import
 from tests.runs import KEY, Desk, Finished, MovedClock, library
 from tests.servers.vendor import Asked, Change, Cut, Fault, Hold, Reset, Status, VendorServer, vector
 

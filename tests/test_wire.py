@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import wire
-from pipeline.errors import AnswerCut, AnswerUnusable
 from pipeline.models import JobClass, Threshold
 from pipeline.wire import ClassifyRequest, RequestInvalid, decode_classify
 from tests.builders import GUIDE, any_body
@@ -194,29 +193,3 @@ def test_error_bodies(body: bytes, code: str, message: str) -> None:
 @given(any_body)
 def test_an_error_body_is_always_read(body: bytes) -> None:
     wire.decode_error(body)
-
-
-def test_an_index_is_listed_with_names_and_the_durations_that_make_sense() -> None:
-    entries: list[dict[str, object]] = [
-        {"_id": "a", "metadata": {"duration": 12.5, "fps": 30}},
-        {"_id": "b", "metadata": {"duration": 0}},
-        {"_id": "c", "metadata": {"duration": -3}},
-        {"_id": "d", "metadata": {"filename": "d.mp4"}},
-        {"_id": "e"},
-    ]
-    listed = wire.decode_video_list(wire.encode_list(entries, page=2, page_limit=5, total_results=11))
-    unknown = (
-        wire.ListedVideo("b"),
-        wire.ListedVideo("c"),
-        wire.ListedVideo("d", None, "d.mp4"),
-        wire.ListedVideo("e"),
-    )
-    assert listed == wire.VideoListPage((wire.ListedVideo("a", 12.5), *unknown), 3, 11)
-
-
-def test_a_list_that_is_cut_or_of_a_wrong_shape_is_an_error_of_ours() -> None:
-    body = wire.encode_list([{"_id": "a"}], page=1, page_limit=5, total_results=1)
-    with pytest.raises(AnswerCut):
-        wire.decode_video_list(body[:-1])
-    with pytest.raises(AnswerUnusable):
-        wire.decode_video_list(body.replace(b'"_id":"a"', b'"_id":7'))

@@ -1,8 +1,8 @@
 """``index calibrate``: the curve of each option, from the index alone or from labels, into the index.
 
-All curves are worked out before the first is stored, so that whatever fails leaves the index as it was. An index is
-read a few videos at a time, and of many clips only some count: every second, every fourth. Cosines are summed in
-float64. So the same index gives the same curve wherever that is done.
+All curves are worked out before they are stored, and they are stored together, so that whatever fails, or a kill,
+leaves the index as it was. An index is read a few videos at a time, and of many clips only some count: every second,
+every fourth. Cosines are summed in float64. So the same index gives the same curve wherever that is done.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StorageError, UsageError
+from pipeline.lines import Problems
 from pipeline.platform.access import EmbedderAccess
 from pipeline.platform.calibration import CannotCalibrate, Cosines, label_free, platt
 from pipeline.platform.embedders import embedder_for
-from pipeline.platform.labels import Label, read_labels, refuse_any
+from pipeline.platform.labels import Label, read_labels
 from pipeline.platform.prompts import AnyEmbedder, Prompts
 from pipeline.platform.remote_embed import EmbedderFailed
 from pipeline.platform.store import Store
@@ -80,8 +81,8 @@ async def calibrate_index(
         prompts = await _embedded(store, embedder_for(space, store.dimensions, access), wanted, say, sleep)
         found = _of_index(store, prompts) if read is None else _of_labels(store, read, prompts)
         curves = _curves(file, found)
-        for option, curve in curves.items():
-            store.set_calibration(option, curve)
+        store.calibrate(curves)
+        for option in curves:
             if found[option].is_thin:
                 say(f"warning: {option}: {found[option].source} are little to go by: look at some scores")
         told = {option: asdict(curve) | {"source": found[option].source} for option, curve in curves.items()}
@@ -195,8 +196,7 @@ def _videos(store: Store, video_ids: Sequence[str], options: Iterable[str]) -> I
 
 
 def _of_labels(store: Store, labels: Sequence[Label], prompts: Mapping[str, Vectors]) -> dict[str, _Evidence]:
-    clips, problems = _best_clips(store, labels, prompts)
-    refuse_any(problems)
+    clips = _best_clips(store, labels, prompts)
     found = {}
     for option in {one.option for one in labels}:
         of_option = [(cosine, one.matches) for cosine, one in zip(clips, labels, strict=True) if one.option == option]
@@ -206,10 +206,13 @@ def _of_labels(store: Store, labels: Sequence[Label], prompts: Mapping[str, Vect
     return found
 
 
-def _best_clips(store: Store, labels: Sequence[Label], prompts: Mapping[str, Vectors]) -> tuple[list[float], list[str]]:
-    """The highest cosine of any clip in each labelled stretch, as a clip of an answer has it; and what is wrong."""
+def _best_clips(store: Store, labels: Sequence[Label], prompts: Mapping[str, Vectors]) -> list[float]:
+    """The highest cosine of any clip in each labelled stretch, as a clip of an answer has it.
+
+    Raises ``InputError`` with the labels for which there is none.
+    """
     cosines = [math.nan] * len(labels)
-    problems = {at: f"{one.place}: the index has no video {one.video_id!r}" for at, one in enumerate(labels)}
+    missing = {at: f"{one.place}: the index has no video {one.video_id!r}" for at, one in enumerate(labels)}
     of_video: defaultdict[str, list[int]] = defaultdict(list)
     for at, one in enumerate(labels):
         of_video[one.video_id].append(at)
@@ -220,8 +223,12 @@ def _best_clips(store: Store, labels: Sequence[Label], prompts: Mapping[str, Vec
             track = tracks.get(one.option)
             inside = None if track is None else _speaking(track) & (track.starts < one.end) & (track.ends > one.start)
             if track is None or inside is None or not inside.any():
-                problems[at] = f"{one.place}: the index has no {one.option} clip there of video {one.video_id!r}"
+                missing[at] = f"{one.place}: the index has no {one.option} clip there of video {one.video_id!r}"
             else:
                 cosines[at] = float((track.vectors[inside].astype(np.float64) @ prompts[one.prompt]).max())
-                del problems[at]
-    return cosines, [problems[at] for at in sorted(problems)]
+                del missing[at]
+    problems = Problems()
+    for at in sorted(missing):
+        problems.add(missing[at])
+    problems.raise_if_any()
+    return cosines

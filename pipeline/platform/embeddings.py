@@ -18,7 +18,16 @@ from msgspec import Meta
 
 from pipeline.lines import BadFile
 from pipeline.parquet import open_parquet
-from pipeline.platform.importing import Found, Report, Source, by_video, numbered_lines, read_files, suffix_of
+from pipeline.platform.importing import (
+    Found,
+    Report,
+    Source,
+    by_video,
+    from_ndjson,
+    numbered_lines,
+    read_files,
+    suffix_of,
+)
 from pipeline.platform.videos import IndexedVideo, Track, Vectors, normalised
 from pipeline.wire import Option
 
@@ -89,7 +98,10 @@ class _Reader:
         self._dimensions = vouched.dimensions
 
     def read(self, file: Path, report: Report) -> Iterator[Found[IndexedVideo]]:
-        rows = _parquet_rows(file, report) if suffix_of(file) == ".parquet" else _ndjson_rows(file, report)
+        if suffix_of(file) == ".parquet":
+            rows = _parquet_rows(file, report)
+        else:
+            rows = from_ndjson(numbered_lines(file, report), _Row, file, report)
         for number, clips in by_video(self._clips(rows, file, report)):
             yield Found(f"{file}:{number}", self._video(clips))
 
@@ -124,16 +136,6 @@ def _track(option: str, clips: Sequence[_Clip]) -> Track:
     texts = [(clip.row.start_seconds, clip.row.end_seconds, clip.row.text or "") for clip in clips]
     track = Track.of(option, texts, np.stack([clip.vector for clip in clips]))
     return track if any(track.texts) else replace(track, texts=())
-
-
-def _ndjson_rows(file: Path, report: Report) -> Iterator[tuple[int, _Row]]:
-    decoder = msgspec.json.Decoder(_Row)
-    for number, line in numbered_lines(file, report):
-        try:
-            if line.strip():
-                yield number, decoder.decode(line)
-        except (msgspec.DecodeError, RecursionError) as error:
-            report(f"{file}:{number}: {error}")
 
 
 def _parquet_rows(file: Path, report: Report) -> Iterator[tuple[int, _Row]]:

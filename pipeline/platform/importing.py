@@ -13,6 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
+import msgspec
+
 from pipeline.errors import InputError, UsageError
 from pipeline.lines import BadFile, BadLine, Problems, lines_of, text_of
 from pipeline.platform.store import Store
@@ -32,6 +34,7 @@ class _OfVideo(Protocol):
     def video_id(self) -> str: ...
 
 
+_T = TypeVar("_T")
 _V = TypeVar("_V", bound=_OfVideo)
 _V_co = TypeVar("_V_co", bound=_OfVideo, covariant=True)
 
@@ -146,10 +149,28 @@ def read_files(
 
 def numbered_lines(file: Path, report: Report) -> Iterator[tuple[int, str]]:
     """The lines of a text file with their numbers, from 1; those that are no text are reported. Raises ``BadFile``."""
-    for number, line in enumerate(lines_of(str(file), LONGEST_LINE), 1):
+    return numbered(lines_of(str(file), LONGEST_LINE), file, report)
+
+
+def numbered(lines: Iterable[bytes], file: Path, report: Report) -> Iterator[tuple[int, str]]:
+    """The same for all lines of a file that is open already."""
+    for number, line in enumerate(lines, 1):
         try:
             yield number, text_of(line, LONGEST_LINE)
         except BadLine as error:
+            report(f"{file}:{number}: {error}")
+
+
+def from_ndjson(
+    lines: Iterable[tuple[int, str]], kind: type[_T], file: Path, report: Report
+) -> Iterator[tuple[int, _T]]:
+    """What numbered lines hold that are not blank, with their numbers; those that hold no such thing are reported."""
+    decoder = msgspec.json.Decoder(kind)
+    for number, line in lines:
+        try:
+            if line.strip():
+                yield number, decoder.decode(line)
+        except (msgspec.DecodeError, RecursionError) as error:
             report(f"{file}:{number}: {error}")
 
 

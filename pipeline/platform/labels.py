@@ -18,13 +18,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from pipeline.errors import InputError
-from pipeline.lines import BadFile, BadLine, lines_of, text_of
+from pipeline.lines import BadFile, BadLine, Problems, lines_of, text_of
+from pipeline.platform.importing import LONGEST_LINE, Report, from_ndjson, numbered
 from pipeline.wire import Option
 
-MAX_LISTED = 20
-"""Bad lines that a message lists; of the others it tells the count."""
-_LONGEST_MESSAGE = 300
 _NEEDED = ("video_id", "option", "prompt", "label")
 _KNOWN = (*_NEEDED, "start", "end")
 
@@ -53,53 +50,36 @@ class Label:
 
 def read_labels(path: Path) -> list[Label]:
     """The labels of a file. Raises ``InputError`` with its bad lines, or with why it cannot be read."""
-    labels: list[Label] = []
-    problems: list[str] = []
-    try:
-        for line, row in _rows(path):
-            found = _label(f"{path}:{line}", row)
-            if isinstance(found, Label):
-                labels.append(found)
-            else:
-                problems.append(f"{path}:{line}: {_harmless(found)}")
-    except BadFile as error:
-        problems.append(f"{path}: {error}")
-    refuse_any(problems)
-    if not labels:
-        raise InputError([f"{path}: holds no labels"])
+    problems = Problems()
+    labels = list(_labels(path, problems.add))
+    if not (labels or problems.count):
+        problems.add(f"{path}: holds no labels")
+    problems.raise_if_any()
     return labels
 
 
-def _harmless(text: str) -> str:
-    """What a parser says, which may repeat a value: not endless, and without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST_MESSAGE])
-
-
-def refuse_any(problems: list[str]) -> None:
-    """Raise ``InputError`` with these lines, or with the first of them and their count; nothing where there is none."""
-    if problems:
-        more = [f"{len(problems):,} bad lines in all"] if len(problems) > MAX_LISTED else []
-        raise InputError(problems[:MAX_LISTED] + more)
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """Each row's line and what it holds: an object, or a text that says what is wrong with it."""
-    lines = lines_of(str(path))
-    first = next(lines, b"")
-    read = _from_json if first.lstrip().startswith(b"{") else _from_csv
-    yield from read(chain([first], lines))
-
-
-def _from_json(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
+def _labels(path: Path, report: Report) -> Iterator[Label]:
+    try:
+        for number, row in _rows(path, report):
             try:
-                yield number, msgspec.json.decode(text_of(line))
-            except (ValueError, RecursionError, BadLine) as error:
-                yield number, str(error)
+                yield _label(f"{path}:{number}", row)
+            except ValueError as error:
+                report(f"{path}:{number}: {error}")
+    except BadFile as error:
+        report(f"{path}: {error}")
 
 
-def _from_csv(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
+def _rows(path: Path, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each row's line and what it holds."""
+    lines = lines_of(str(path), LONGEST_LINE)
+    first = next(lines, b"")
+    every = chain([first], lines)
+    if first.lstrip().startswith(b"{"):
+        return from_ndjson(numbered(every, path, report), dict[str, Any], path, report)
+    return _from_csv(every, path, report)
+
+
+def _from_csv(lines: Iterable[bytes], path: Path, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = csv.reader((f"{text_of(line)}\n" for line in lines), strict=True)
     try:
         header = [cell.strip() for cell in next(rows, [])]
@@ -111,7 +91,7 @@ def _from_csv(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
             if not row:
                 continue
             if len(row) != len(header):
-                yield rows.line_num, f"{len(row)} cells under a header of {len(header)}"
+                report(f"{path}:{rows.line_num}: {len(row)} cells under a header of {len(header)}")
             else:
                 cells = zip(header, (cell.strip() for cell in row), strict=True)
                 yield rows.line_num, {name: cell for name, cell in cells if cell}
@@ -121,14 +101,10 @@ def _from_csv(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
         raise BadFile(f"line {rows.line_num + 1}: {error}") from None
 
 
-def _label(place: str, row: Any) -> Label | str:
-    if isinstance(row, str):
-        return row
-    try:
-        one = msgspec.convert(row, _Row, strict=False)
-    except msgspec.ValidationError as error:
-        return str(error)
+def _label(place: str, row: dict[str, Any]) -> Label:
+    """Raises ``ValueError`` (of which msgspec's own error is one) for what is no label."""
+    one = msgspec.convert(row, _Row, strict=False)
     start, end = one.start if one.start is not None else 0.0, one.end if one.end is not None else math.inf
     if not 0 <= start < end:  # so that a NaN fails it too
-        return f"start {start:g} and end {end:g} are no stretch of a video"
+        raise ValueError(f"start {start:g} and end {end:g} are no stretch of a video")
     return Label(place, one.video_id, one.option, one.prompt, one.label == 1, start, end)

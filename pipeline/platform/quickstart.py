@@ -22,7 +22,8 @@ import msgspec
 
 from pipeline.errors import StorageError
 from pipeline.platform.embed import Embedder, WordEmbedder
-from pipeline.platform.store import SCHEMA_VERSION, Store
+from pipeline.platform.index_file import SCHEMA_VERSION
+from pipeline.platform.store import Store
 from pipeline.platform.texts import TextVideo, fill
 
 INDEX_ID = "517569636b73746172740001"

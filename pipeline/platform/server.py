@@ -43,17 +43,8 @@ from pipeline.platform.store import Store
 from pipeline.platform.thumbnails import THUMBNAIL_ROUTE, thumbnail, with_thumbnails
 from pipeline.platform.tokens import PagePlace, WalkPage, Walks
 from pipeline.platform.videos import Vectors
-from pipeline.wire import (
-    ClassifyRequest,
-    IndexFacts,
-    RequestInvalid,
-    decode_classify,
-    encode_error,
-    encode_list,
-    encode_object,
-    index_object,
-    video_object,
-)
+from pipeline.wire import ClassifyRequest, RequestInvalid, decode_classify, encode_error
+from pipeline.wire_lists import IndexFacts, encode_list, encode_object, index_object, video_object
 
 DESCRIPTION = files("pipeline.platform").joinpath("openapi.json")
 """What the platform answers, as OpenAPI 3.1."""

@@ -1,12 +1,10 @@
-"""An index in one SQLite file.
+"""An index in one SQLite file: what it holds of videos, and how that is entered and read.
 
-- One matrix a track: reading the ten hours of a request is one row a track, not one a clip.
+- One matrix a track: reading the ten hours of a request is one row a track, not one a clip. A track without any vector
+  but zeros is stored without them.
 - One space an index. Vectors of two spaces have no cosine that means anything, so a second space is refused.
 - A video enters whole or not at all; entering it again replaces it, so an import can be repeated. With it stands what
   its source calls this state of it (its revision), so that an import that goes on knows what it need not fetch.
-- One connection behind a lock serves every thread: reads take milliseconds, and nothing can be left open.
-
-A file is ours by SQLite's application id, and readable by its user version; anything else is refused by its name.
 """
 
 from __future__ import annotations
@@ -16,24 +14,20 @@ import json
 import math
 import re
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StorageError, UsageError
+from pipeline.platform.index_file import IndexFile
 from pipeline.platform.videos import OPTIONS, Calibration, IndexedVideo, Track, Vectors, check_video
-from pipeline.wire import IndexFacts, VideoFacts
+from pipeline.wire_lists import IndexFacts, VideoFacts
 
-SCHEMA_VERSION = 2
 SortKey = Literal["created_at", "updated_at", "filename", "duration"]
 SORT_COLUMNS: Mapping[str, str] = {
     "created_at": "created_at",
@@ -43,32 +37,10 @@ SORT_COLUMNS: Mapping[str, str] = {
 }
 """What videos may be listed by, and the column of each."""
 
-_APPLICATION_ID = int.from_bytes(b"bulk", "big")
-# A matrix is a chain of pages, so that large ones are read faster (measured: 6 ms for ten hours, of 4,096 bytes 12 ms).
-_PAGE_BYTES = 32_768
 _ARENA_BYTES = 2**25
-_BUSY_SECONDS = 30
 _CACHED_PROMPTS = 20_000
 _BYTES_OF_START = 8
 _NAME_OF_SPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SCHEMA = """
-CREATE TABLE index_facts (
-    index_id TEXT NOT NULL, name TEXT NOT NULL, space TEXT, dimensions INTEGER, created_at REAL NOT NULL,
-    updated_at REAL NOT NULL
-) STRICT;
-CREATE TABLE video (
-    video_key INTEGER PRIMARY KEY, video_id TEXT NOT NULL UNIQUE, filename TEXT NOT NULL,
-    duration_seconds REAL NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL, revision TEXT NOT NULL
-) STRICT;
-CREATE TABLE track (
-    video_key INTEGER NOT NULL REFERENCES video ON DELETE CASCADE, option TEXT NOT NULL, starts BLOB NOT NULL,
-    ends BLOB NOT NULL, vectors BLOB NOT NULL, texts TEXT NOT NULL, PRIMARY KEY (video_key, option)
-) STRICT;
-CREATE TABLE calibration (option TEXT PRIMARY KEY, steepness REAL NOT NULL, midpoint REAL NOT NULL) STRICT;
-CREATE TABLE prompt (
-    prompt_key INTEGER PRIMARY KEY, space TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL, UNIQUE (space, text)
-) STRICT;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,76 +51,8 @@ class TrackCounts:
     clips: int
 
 
-class Store:
-    """An open index. Close it, or use it as a context manager. Its methods may be called from any thread.
-
-    Every method raises ``StorageError`` where the file or the disk fails. ``clock`` gives seconds since the epoch.
-    """
-
-    def __init__(self, path: Path, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
-        self.path = path
-        self._connection = connection
-        self._clock = clock
-        self._lock = threading.RLock()
-
-    @classmethod
-    def create(cls, path: Path, index_id: str, name: str, *, clock: Callable[[], float] = time.time) -> Self:
-        """A new, empty index. Raises ``UsageError`` where the file exists."""
-        if path.exists():
-            raise UsageError(f"{path} exists already: name another file, or remove it first")
-        store = cls(path, _connect(path), clock)
-        try:
-            with store._guarded() as database:
-                database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-                database.execute("PRAGMA journal_mode = WAL")
-            with store._writing() as database:
-                for statement in _SCHEMA.strip().split(";\n"):
-                    database.execute(statement)
-                now = clock()
-                database.execute("INSERT INTO index_facts VALUES (?, ?, NULL, NULL, ?, ?)", (index_id, name, now, now))
-                database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        except BaseException:
-            store.close()
-            raise
-        return store
-
-    @classmethod
-    def open(cls, path: Path, *, clock: Callable[[], float] = time.time) -> Self:
-        """An index that exists.
-
-        Raises ``UsageError`` where there is no such file, and ``StorageError`` for a file that is not an index of ours
-        or that another version of this program wrote.
-        """
-        if not path.is_file():
-            raise UsageError(f"there is no index at {path}: `bulk-classify index create` makes one")
-        store = cls(path, _connect(path), clock)
-        try:
-            store._check_format()
-        except BaseException:
-            store.close()
-            raise
-        return store
-
-    def _check_format(self) -> None:
-        with self._guarded() as database:
-            ((application_id,),) = database.execute("PRAGMA application_id")
-            ((version,),) = database.execute("PRAGMA user_version")
-        if application_id != _APPLICATION_ID:
-            raise StorageError(f"{self.path} is not an index of the local platform")
-        if version != SCHEMA_VERSION:
-            raise StorageError(f"{self.path} has format {version}, this program reads {SCHEMA_VERSION}: build it again")
-
-    def close(self) -> None:
-        """Close the file. A second time does nothing."""
-        with self._lock:
-            self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+class Store(IndexFile):
+    """An open index."""
 
     # -------------------------------------------------------------------------------------------------- what it says
 
@@ -197,17 +101,12 @@ class Store:
             )
             return dict(rows.fetchall())
 
-    def bytes_on_disk(self) -> int:
-        """The size of the file, and of what SQLite keeps beside it while it is open."""
-        files = [Path(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm")]
-        return sum(file.stat().st_size for file in files if file.exists())
-
     def calibration(self, *, with_vectors: bool = False) -> dict[str, Calibration]:
         """The calibration of each option that the index has, or of those that have a vector which is not all zeros."""
         with self._guarded() as database:
             rows = database.execute(
-                "SELECT option, steepness, midpoint FROM calibration"
-                " WHERE NOT ? OR option IN (SELECT option FROM track WHERE length(vectors)) ORDER BY option",
+                "SELECT option, steepness, midpoint FROM calibration WHERE EXISTS (SELECT 1 FROM track"
+                " WHERE track.option = calibration.option AND length(vectors) >= ?) ORDER BY option",
                 (with_vectors,),
             )
             return {option: Calibration(steepness, midpoint) for option, steepness, midpoint in rows}
@@ -260,7 +159,8 @@ class Store:
         arena = _Arena()
         with self._guarded() as database:
             rows = database.execute(
-                "SELECT video.video_key, option, video_id, filename, duration_seconds, starts, ends, texts, vectors"
+                "SELECT video.video_key, option, video_id, filename, duration_seconds, starts, ends, texts,"
+                " (SELECT dimensions FROM index_facts), vectors"
                 " FROM video LEFT JOIN track ON track.video_key = video.video_key"
                 " AND option IN (SELECT value FROM json_each(?)) WHERE video_id IN (SELECT value FROM json_each(?))",
                 (json.dumps(sorted(options)), json.dumps(video_ids)),
@@ -273,22 +173,22 @@ class Store:
                 video_id,
                 filename,
                 seconds,
-                tuple(self._track(row[1], *row[5:]) for row in of_video if row[1] is not None),
+                tuple(self._track(row[1], row[5:7], *row[7:]) for row in of_video if row[1] is not None),
             )
             for (video_id, filename, seconds), of_video in groupby(found, key=itemgetter(2, 3, 4))
         ]
 
-    def _track(self, option: str, starts: bytes, ends: bytes, texts: str, vectors: NDArray[np.uint8]) -> Track:
-        begins = np.frombuffer(starts, dtype="<f8")
+    def _track(
+        self, option: str, times: Sequence[bytes], texts: str, dimensions: int, vectors: NDArray[np.uint8]
+    ) -> Track:
+        starts, ends = (np.frombuffer(column, dtype="<f8") for column in times)
         try:
-            matrix = vectors.view("<f4").reshape(len(begins), -1) if len(vectors) else self._silence(len(begins))
-            return Track(option, begins, np.frombuffer(ends, dtype="<f8"), matrix, tuple(json.loads(texts)))
+            matrix = vectors.view("<f4").reshape(len(starts), -1)
+            if not len(vectors):
+                matrix = np.broadcast_to(np.float32(0), (len(starts), dimensions))
+            return Track(option, starts, ends, matrix, tuple(json.loads(texts)))
         except ValueError as error:
             raise StorageError(f"{self.path} is damaged ({error}): build the index again") from None
-
-    def _silence(self, clips: int) -> Vectors:
-        """The vectors of a track that has none: it is stored without them."""
-        return np.broadcast_to(np.float32(0), (clips, self.dimensions))
 
     def add_videos(
         self, videos: Iterable[IndexedVideo], space: str, *, replacing: Collection[str] | None = OPTIONS
@@ -394,14 +294,18 @@ class Store:
                 (track.option, default.steepness, default.midpoint),
             )
 
-    def set_calibration(self, option: str, calibration: Calibration) -> None:
-        """Calibrate an option: scores are on another scale from now on. Raises ``UsageError`` for a falling curve."""
-        if not (0 < calibration.steepness < math.inf and math.isfinite(calibration.midpoint)):
-            raise UsageError(f"a calibration needs a steepness above 0 and a finite midpoint, not {calibration}")
+    def calibrate(self, curves: Mapping[str, Calibration]) -> None:
+        """Calibrate options, all at once: their scores are on another scale from now on.
+
+        Raises ``UsageError`` for a curve that does not rise; then all stay as they are.
+        """
+        for curve in curves.values():
+            if not (0 < curve.steepness < math.inf and math.isfinite(curve.midpoint)):
+                raise UsageError(f"a calibration needs a steepness above 0 and a finite midpoint, not {curve}")
         with self._writing() as database:
-            database.execute(
+            database.executemany(
                 "INSERT OR REPLACE INTO calibration VALUES (?, ?, ?)",
-                (option, calibration.steepness, calibration.midpoint),
+                [(option, curve.steepness, curve.midpoint) for option, curve in curves.items()],
             )
 
     def cached_prompts(self, space: str, texts: Sequence[str]) -> dict[str, Vectors]:
@@ -424,29 +328,6 @@ class Store:
                 "DELETE FROM prompt WHERE prompt_key <= (SELECT max(prompt_key) FROM prompt) - ?", (_CACHED_PROMPTS,)
             )
 
-    # -------------------------------------------------------------------------------------------------- transactions
-
-    @contextmanager
-    def _guarded(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._connection
-            except sqlite3.Error as error:
-                raise _translated(self.path, error) from None
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._guarded() as database:
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                yield database
-                database.execute("COMMIT")
-            except BaseException:
-                # A full disk may have ended the transaction already.
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
-                raise
-
 
 class _Arena:
     """Blobs side by side in few large arrays.
@@ -464,20 +345,6 @@ class _Arena:
         kept, self._free = self._free[: len(blob)], self._free[-(-len(blob) // 64) * 64 :]
         kept[:] = np.frombuffer(blob, dtype=np.uint8)
         return kept
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        return sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise _translated(path, error) from None
-
-
-def _translated(path: Path, error: sqlite3.Error) -> StorageError:
-    # Errors that Python itself raises, such as for a closed connection, have no code.
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-        return StorageError(f"{path} is not an index of the local platform")
-    return StorageError(f"the index {path} cannot be read or written: {error}")
 
 
 def _calibration_name(calibration: Mapping[str, Calibration]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -21,7 +21,16 @@ from msgspec import Meta
 
 from pipeline.errors import UsageError
 from pipeline.platform.embed import Embedder, embed_track
-from pipeline.platform.importing import Found, Report, Source, by_video, numbered_lines, read_files, suffix_of
+from pipeline.platform.importing import (
+    Found,
+    Report,
+    Source,
+    by_video,
+    from_ndjson,
+    numbered_lines,
+    read_files,
+    suffix_of,
+)
 from pipeline.platform.store import Store
 from pipeline.platform.subtitles import cues
 from pipeline.platform.videos import IndexedVideo, Vectors
@@ -31,7 +40,6 @@ SUFFIXES = (".srt", ".vtt", ".ndjson", ".jsonl")
 
 _SUBTITLES = (".srt", ".vtt")
 _VideoId = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]+\Z")]
-_T = TypeVar("_T")
 
 
 class TextClip(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,16 +158,16 @@ def _subtitled_video(file: Path, one_option: OneOption, report: Report) -> Itera
 
 def _videos_of_ndjson(file: Path, one_option: OneOption, report: Report) -> Iterator[Found[TextVideo]]:
     """The first line tells which of the two forms the file has."""
-    lines = ((number, line) for number, line in numbered_lines(file, report) if line.strip())
-    first = next(lines, None)
+    lines = numbered_lines(file, report)
+    first = next((numbered for numbered in lines if numbered[1].strip()), None)
     if first is None:
         return
     every = chain((first,), lines)
     if not _is_clip(first[1]):
-        for number, video in _decoded(every, TextVideo, file, report):
+        for number, video in from_ndjson(every, TextVideo, file, report):
             yield Found(f"{file}:{number}", video)
         return
-    clips = ((number, _named(clip, file)) for number, clip in _decoded(every, _ClipLine, file, report))
+    clips = ((number, _named(clip, file)) for number, clip in from_ndjson(every, _ClipLine, file, report))
     for number, of_video in by_video(clips):
         found = [TextClip(clip.start, clip.end, clip.text) for clip in of_video if clip.text.strip()]
         yield Found(f"{file}:{number}", one_option.video(of_video[0].video_id, found))
@@ -170,15 +178,6 @@ def _is_clip(line: str) -> bool:
         return "start" in msgspec.json.decode(line, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, RecursionError):
         return False
-
-
-def _decoded(lines: Iterable[tuple[int, str]], kind: type[_T], file: Path, report: Report) -> Iterator[tuple[int, _T]]:
-    decoder = msgspec.json.Decoder(kind)
-    for number, line in lines:
-        try:
-            yield number, decoder.decode(line)
-        except (msgspec.DecodeError, RecursionError) as error:
-            report(f"{file}:{number}: {error}")
 
 
 def _named(clip: _ClipLine, file: Path) -> _ClipLine:

@@ -100,8 +100,11 @@ class _Metadata(msgspec.Struct):
     duration: float | None = None
 
 
-class _Asset(msgspec.Struct):
+class _Named(msgspec.Struct):
     video_id: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_-]{1,128}\Z")] = msgspec.field(name="_id")
+
+
+class _Asset(_Named):
     status: str | None = None
     created_at: str | None = None
     updated_at: str | None = None
@@ -150,6 +153,7 @@ class _AssetInDetail(msgspec.Struct):
 
 _LIST = msgspec.json.Decoder(_AssetList)
 _ENTRY = msgspec.json.Decoder(_Asset)
+_NAMED = msgspec.json.Decoder(_Named)
 _DETAIL = msgspec.json.Decoder(_AssetInDetail)
 _VECTOR = msgspec.json.Decoder(list[float])
 
@@ -165,10 +169,17 @@ def _asset(entry: msgspec.Raw, *, audio: bool) -> Asset:
     try:
         one = _ENTRY.decode(entry)
     except msgspec.ValidationError as error:
-        shown = ascii(bytes(entry)[:_SHOWN_OF_ENTRY].decode(errors="replace"))[1:-1]
-        return Asset(shown, False, 0.0, "", f"its entry in the list cannot be read: {error}")
+        return Asset(_name_of(entry), False, 0.0, "", f"its entry in the list cannot be read: {error}")
     ready = one.status in {None, "ready"}
     return Asset(one.video_id, ready, _seconds(one.system_metadata), _revision(one, audio=audio))
+
+
+def _name_of(entry: msgspec.Raw) -> str:
+    """The id of an entry that cannot be read otherwise, or else how it begins."""
+    try:
+        return _NAMED.decode(entry).video_id
+    except msgspec.ValidationError:
+        return ascii(bytes(entry)[:_SHOWN_OF_ENTRY].decode(errors="replace"))[1:-1]
 
 
 def decode_video(body: bytes, asset: Asset, *, audio: bool) -> VendorVideo:
@@ -239,12 +250,12 @@ def _clips_of(detail: _AssetInDetail, wanted: Sequence[str], seconds: float) -> 
 
 
 def _matrix(segments: Sequence[_Segment]) -> Vectors:
-    """The vectors of the clips; decoded one by one, for lists of numbers take eight times the room of an array."""
+    """The vectors of the clips; made one by one, for lists of numbers take eight times the room of an array."""
     try:
-        rows = [np.array(_VECTOR.decode(one.vector), dtype=np.float64) for one in segments]
+        rows = [normalised(np.array([_VECTOR.decode(one.vector)], dtype=np.float64))[0] for one in segments]
         if len({len(row) for row in rows}) > 1 or not len(rows[0]):
             raise AnswerUnusable("its vectors have different numbers of dimensions, or none", code="mixed_dimensions")
-        return normalised(np.stack(rows))
+        return np.stack(rows)
     except (msgspec.DecodeError, ValueError) as error:
         raise AnswerUnusable(f"one of its vectors is none: {error}") from None
 

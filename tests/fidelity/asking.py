@@ -105,7 +105,7 @@ def asker(videos: Sequence[PlainVideo], *, thumbnails: bool = False) -> Iterator
     """A server with these videos, and one who asks it."""
     with TemporaryDirectory() as folder, Store.create(Path(folder, "index.sqlite"), INDEX_ID, "Library") as store:
         for option, curve in calibrations().items():
-            store.set_calibration(option, curve)
+            store.calibrate({option: curve})
         store.add_videos(map(indexed, videos), SPACE)
         with (
             served(store, Settings(key=KEY, thumbnails=thumbnails), EighthsEmbedder()) as url,

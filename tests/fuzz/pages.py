@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 from multidict import CIMultiDict
 
-from pipeline import wire
+from pipeline import wire, wire_lists
 from pipeline.chunks import HeldPage, HeldWalk
 from pipeline.client import Client
 from pipeline.errors import AnswerCut, AnswerUnusable, PipelineError, RequestFailed
@@ -384,7 +384,7 @@ def _check_page(page: Page, expected: PageFacts) -> None:
 def _check_listing(body: bytes) -> bool:
     reading = second_reading(body)
     try:
-        listed = wire.decode_video_list(body)
+        listed = wire_lists.decode_video_list(body)
     except AnswerCut as error:
         _check_refusal(error, reading)
         return False

@@ -35,7 +35,7 @@ def a_video(number: int, score: float | None = None, seconds: float = 20_000) ->
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store.create(tmp_path / "index.sqlite", INDEX_ID, "Test") as opened:
-        opened.set_calibration("visual", CURVE)
+        opened.calibrate({"visual": CURVE})
         opened.add_videos([a_video(number) for number in (3, 0, 4, 2, 1)], SPACE)
         yield opened
 
@@ -99,7 +99,7 @@ def test_new_videos_and_the_same_ones_again_do_not_disturb_a_walk(store: Store) 
 def test_a_walk_keeps_the_calibration_that_it_began_with(store: Store) -> None:
     found = opened(store)
     before = page_entries(store, found.answers, 2, 4)
-    store.set_calibration("visual", Calibration(10, 0.5))
+    store.calibrate({"visual": Calibration(10, 0.5)})
     assert page_entries(store, found.answers, 2, 4) == before
     assert opened(store).answers.score_source != found.answers.score_source
 

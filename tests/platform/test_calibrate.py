@@ -215,7 +215,10 @@ async def test_twenty_bad_lines_are_listed_and_all_are_counted(index: Path, tmp_
     path = write(tmp_path / "labels.csv", CSV[0], *["w,,,visual,x,1"] * 50)
     with pytest.raises(InputError) as refused:
         await calibrate_index(index, path)
-    assert (len(refused.value.problems), refused.value.problems[-1]) == (21, "50 bad lines in all")
+    assert (len(refused.value.problems), refused.value.problems[-1]) == (
+        21,
+        "50 problems in all: these are the first 20",
+    )
 
 
 async def test_labels_of_one_sort_are_refused(index: Path, tmp_path: Path) -> None:

@@ -337,7 +337,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
     """Five videos that score 90, 89, …, so that they stand in this order."""
     with Store.create(tmp_path / "index.sqlite", INDEX_ID, "Test") as opened:
         for option in OPTIONS:
-            opened.set_calibration(option, CURVE)
+            opened.calibrate({option: CURVE})
         opened.add_videos([video(one, 100, track("visual", (0, 50, [90 - at]))) for at, one in enumerate(IDS)], SPACE)
         yield opened
 
@@ -699,7 +699,7 @@ async def test_a_run_answers_every_video_under_a_mix_of_harmless_faults(tmp_path
     desk = Desk(tmp_path)
     desk.write_ids({one.video_id: one.duration_seconds for one in videos})
     with Store.create(tmp_path / "index.sqlite", INDEX_ID, "Test") as store:
-        store.set_calibration("visual", CURVE)
+        store.calibrate({"visual": CURVE})
         store.add_videos(videos, SPACE)
         async with serving(store, Settings(faults=mix), embedder=AxisEmbedder()) as url:
             desk.write_config(url, [ALPHA], job__page_limit=1, limits__max_videos_per_post=6)

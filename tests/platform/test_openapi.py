@@ -30,7 +30,7 @@ ROOT = [{"url": "/"}]
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store.create(tmp_path / "index.sqlite", INDEX_ID, "Test") as opened:
         for option in OPTIONS:
-            opened.set_calibration(option, CURVE)
+            opened.calibrate({option: CURVE})
         yield opened
 
 

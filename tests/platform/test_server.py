@@ -74,7 +74,7 @@ class Caller:
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store.create(tmp_path / "index.sqlite", INDEX_ID, "Test", clock=lambda: 1_700_000_000) as opened:
         for option in OPTIONS:
-            opened.set_calibration(option, CURVE)
+            opened.calibrate({option: CURVE})
         yield opened
 
 
@@ -521,7 +521,7 @@ async def test_the_index_is_listed_and_shown(store: Store, caller: Caller) -> No
     shown = {
         "_id": INDEX_ID,
         "index_name": "Test",
-        "engines": [{"engine_name": "local", "engine_options": ["conversation", "logo", "text_in_video", "visual"]}],
+        "engines": [{"engine_name": "local", "engine_options": ["visual"]}],
         "video_count": 5,
         "total_duration": 500.0,
         "created_at": "2023-11-14T22:13:20Z",

@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import StorageError, UsageError
 from pipeline.platform.store import Store, TrackCounts
 from pipeline.platform.videos import Calibration, IndexedVideo, Track
-from pipeline.wire import IndexFacts, VideoFacts
+from pipeline.wire_lists import IndexFacts, VideoFacts
 from tests.platform.made_up import SPACE, prompt_vectors, track, video
 
 TALK = video(
@@ -145,7 +145,7 @@ def test_an_option_without_a_track_is_none_of_the_indexs(store: Store) -> None:
 
 def test_an_index_without_a_track_is_of_no_space_and_may_become_one_of_another(store: Store) -> None:
     store.add_videos([TALK, MUTE], SPACE)
-    store.set_calibration("visual", Calibration(15.5, 0.2))
+    store.calibrate({"visual": Calibration(15.5, 0.2)})
     store.cache_prompts(SPACE, prompt_vectors())
     assert store.remove(["talk"]) == ["talk"]
     assert store.cached_prompts(SPACE, list(prompt_vectors())) == {}  # of as many dimensions as the vectors had
@@ -236,18 +236,18 @@ def test_the_score_source_names_the_space_and_a_calibration_that_all_options_sha
 
 def test_the_score_source_changes_with_any_calibration_and_stays_short(store: Store) -> None:
     store.add_videos([TALK], SPACE)
-    store.set_calibration("visual", Calibration(15.5, 0.2))
+    store.calibrate({"visual": Calibration(15.5, 0.2)})
     mixed = store.score_source()
     assert mixed.startswith("local/axes-1/mixed-")
     assert len(mixed) == len("local/axes-1/mixed-") + 12
-    store.set_calibration("visual", Calibration(15.5, 0.3))
+    store.calibrate({"visual": Calibration(15.5, 0.3)})
     assert store.score_source() != mixed
-    store.set_calibration("conversation", Calibration(15.5, 0.3))
+    store.calibrate({"conversation": Calibration(15.5, 0.3)})
     assert store.score_source() == "local/axes-1/a15.5-m0.3"
 
 
 def test_a_calibration_survives_further_videos(store: Store) -> None:
-    store.set_calibration("visual", Calibration(15.5, 0.2))
+    store.calibrate({"visual": Calibration(15.5, 0.2)})
     store.add_videos([TALK], SPACE)
     assert store.calibration()["visual"] == Calibration(15.5, 0.2)
 
@@ -257,7 +257,7 @@ def test_a_calibration_survives_further_videos(store: Store) -> None:
 )
 def test_a_curve_that_does_not_rise_is_refused(store: Store, curve: Calibration) -> None:
     with pytest.raises(UsageError, match="a steepness above 0"):
-        store.set_calibration("visual", curve)
+        store.calibrate({"visual": curve})
 
 
 def test_prompts_are_kept_by_space_and_text(store: Store) -> None:

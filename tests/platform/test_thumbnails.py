@@ -54,7 +54,7 @@ class Client:
 async def client(folder: Path, settings: Settings, host: str = "127.0.0.1") -> AsyncIterator[Client]:
     with Store.create(folder / "index.sqlite", INDEX_ID, "Test") as store:
         for option in OPTIONS:
-            store.set_calibration(option, CURVE)
+            store.calibrate({option: CURVE})
         clips = track("visual", (0, 60, [90])), track("visual", (12.75, 20, [80]), (25, 99.5, [85]))
         store.add_videos([video(f"v-{at}_", 100, one) for at, one in enumerate(clips)], SPACE)
         async with serving(store, settings, host, embedder=AxisEmbedder()) as url, aiohttp.ClientSession() as session:

@@ -113,7 +113,7 @@ def filled(file: Path) -> Iterator[Store]:
     ]
     with Store.create(file, INDEX_ID, "Shelf", clock=lambda: 1_700_000_000) as store:
         for option in OPTIONS:
-            store.set_calibration(option, CURVE)
+            store.calibrate({option: CURVE})
         store.add_videos([loaf, goal, *numbered], SPACE)
         yield store
 

@@ -46,7 +46,7 @@ def test_the_javascript_sdk_lists_classifies_turns_pages_and_raises_its_errors(t
     """One test, because each installs the SDK."""
     with standing(tmp_path) as servers:
         told = asked(tmp_path, servers.sound, servers.troubled, INDEX_ID, KEY)
-    options = ["conversation", "logo", "text_in_video", "visual"]
+    options = ["conversation", "text_in_video", "visual"]
     assert told["index"] == [INDEX_ID, "Shelf", 14, 1350, options]
     assert (told["indexAgain"], told["indexPages"]) == ("Shelf", [[INDEX_ID]])
     assert told["videos"] == [*reversed(NUMBERED), "loaf", "goal"]

@@ -51,7 +51,7 @@ def test_indexes_are_listed_and_shown(connect: Connect) -> None:
     (listed,) = client.index.list()
     shown = client.index.retrieve(INDEX_ID)
     assert (listed.id, listed.name, listed.video_count, listed.total_duration) == (INDEX_ID, "Shelf", 14, 1350.0)
-    assert listed.engines[0].options == ["conversation", "logo", "text_in_video", "visual"]
+    assert listed.engines[0].options == ["conversation", "text_in_video", "visual"]
     assert shown.model_dump() == listed.retrieve().model_dump() == listed.model_dump()
     pages = client.index.list_pagination(page_limit=1)
     assert ([one.id for one in pages.data], list(pages)) == ([INDEX_ID], [])
