@@ -27,7 +27,7 @@ from pipeline.platform.videos import IndexedVideo
 from pipeline.progress import Console
 from pipeline.run import Order
 from pipeline.vendor_calls import Wanted, base_url
-from pipeline.vendor_import import Imported, ImportPlan, import_videos, plan_import
+from pipeline.vendor_import import Imported, ImportPlan, _Room, import_videos, plan_import
 from tests.runs import KEY, Desk, Finished, MovedClock, library
 from tests.servers.vendor import Asked, Change, Cut, Fault, Hold, Reset, Status, VendorServer, vector
 
@@ -404,6 +404,67 @@ async def test_an_entry_of_the_list_that_cannot_be_read_fails_by_itself(desk: De
         came_to, stopped = await bring(desk, index, server)
     assert (came_to.listed, came_to.imported, came_to.failed, came_to.not_ready, stopped) == (4, 2, 2, 0, None)
     assert ["its entry in the list cannot be read" in reason for reason in came_to.failures] == [True, True]
+
+
+async def test_an_entry_that_cannot_be_read_is_not_taken_for_a_video_that_is_gone(desk: Desk, index: Path) -> None:
+    def odd(answer: dict[str, Any]) -> None:
+        answer["data"][1]["system_metadata"]["duration"] = "60"
+
+    async with serving(library(3, 12)) as server:
+        await bring(desk, index, server)
+        server.faults = lambda seen: Change(odd) if seen.kind == "list" else None
+        came_to, _ = await bring(desk, index, server)
+    assert (came_to.listed, came_to.unchanged, came_to.failed, came_to.not_listed) == (3, 2, 1, 0)
+    assert came_to.failures[0].startswith("video0001: its entry in the list cannot be read: Expected `float | null`")
+
+
+# -------------------------------------------------------------------------------------------------------------- memory
+
+
+async def test_no_more_than_ten_hours_of_video_are_under_way(desk: Desk, index: Path) -> None:
+    """Videos that are listed as of four hours, and one of no known length; the first two are held until both came."""
+    videos = library(9, 12)
+    under_way: list[int] = []
+
+    def long(answer: dict[str, Any]) -> None:
+        for entry, seconds in zip(answer["data"], [4 * 3600] * 4 + [0] + [4 * 3600] * 4, strict=True):
+            entry["system_metadata"]["duration"] = seconds
+
+    def counted(seen: Asked) -> Fault | None:
+        if seen.kind == "list":
+            return Change(long)
+        under_way.append(seen.number - len(held(index)))
+        return Hold() if seen.number <= 2 else None
+
+    async with serving(videos, counted) as server, anyio.create_task_group() as importing:
+        importing.start_soon(bring, desk, index, server)
+        await server.until_held(2)
+        server.release()
+    assert held(index) == set(videos)
+    assert max(under_way) == 2
+
+
+async def test_what_has_no_room_beside_others_waits_until_it_is_alone() -> None:
+    room = _Room()
+    under_way: list[float] = []
+    most: list[list[float]] = []
+
+    async def take(seconds: float, leave: anyio.Event) -> None:
+        async with room.taken(seconds):
+            under_way.append(seconds)
+            most.append(sorted(under_way))
+            await leave.wait()
+            under_way.remove(seconds)
+
+    events = {seconds: anyio.Event() for seconds in (20_000.0, 16_000.0, 1.0, 90_000.0, 0.0)}
+    async with anyio.create_task_group() as taking:
+        for seconds, leave in events.items():
+            taking.start_soon(take, seconds, leave)
+            await anyio.wait_all_tasks_blocked()
+        for leave in events.values():
+            leave.set()
+            await anyio.wait_all_tasks_blocked()
+    assert most == [[20_000.0], [16_000.0, 20_000.0], [1.0, 16_000.0], [90_000.0], [0.0]]
 
 
 # -------------------------------------------------------------------------------------------------------- mixed spaces

@@ -143,6 +143,16 @@ def test_an_option_without_a_track_is_none_of_the_indexs(store: Store) -> None:
     assert store.facts().options == ("visual",)
 
 
+def test_an_option_that_an_import_takes_away_is_none_of_the_indexs_either(store: Store) -> None:
+    """Neither what `GET /indexes` tells nor the name of the scale depends on what was there once."""
+    store.add_videos([TALK], SPACE)
+    store.calibrate({"conversation": Calibration(15.5, 0.2)})
+    store.add_videos([video("talk", 5, track("visual", (0, 5, [1])))], SPACE)
+    assert store.facts().options == ("visual",)
+    assert store.calibration() == {"visual": Calibration()}
+    assert store.score_source() == "local/axes-1/a20-m0.129"
+
+
 def test_an_index_without_a_track_is_of_no_space_and_may_become_one_of_another(store: Store) -> None:
     store.add_videos([TALK, MUTE], SPACE)
     store.calibrate({"visual": Calibration(15.5, 0.2)})
@@ -199,6 +209,7 @@ def one_clip(start: float = 0, end: float = 5, length: float = 1) -> Track:
         (video("a/b", 5), "an id has"),
         (video("a\n", 5), "an id has"),
         (video("v", 0), "duration of 0 s"),
+        (video("v", 4e-7), "duration of 4e-07 s"),
         (video("v", float("nan")), "duration of nan s"),
         (video("v", float("inf")), "duration of inf s"),
         (video("v", 9, one_clip(), one_clip()), "two of its tracks"),
@@ -258,6 +269,15 @@ def test_a_calibration_survives_further_videos(store: Store) -> None:
 def test_a_curve_that_does_not_rise_is_refused(store: Store, curve: Calibration) -> None:
     with pytest.raises(UsageError, match="a steepness above 0"):
         store.calibrate({"visual": curve})
+
+
+def test_curves_are_stored_all_or_none(store: Store) -> None:
+    store.add_videos([TALK], SPACE)
+    with pytest.raises(UsageError, match="a steepness above 0"):
+        store.calibrate({"conversation": Calibration(15.5, 0.2), "visual": Calibration(-1, 0)})
+    with pytest.raises(StorageError):
+        store.calibrate({"conversation": Calibration(15.5, 0.2), b"no text": Calibration()})  # type: ignore[dict-item]
+    assert store.calibration() == {"conversation": Calibration(), "visual": Calibration()}
 
 
 def test_prompts_are_kept_by_space_and_text(store: Store) -> None:

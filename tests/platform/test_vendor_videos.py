@@ -190,5 +190,5 @@ def test_an_entry_that_cannot_be_read_is_a_problem_of_its_own(entry: Any) -> Non
     page = {"data": [entry, {"_id": "v2"}], "page_info": {"total_page": 1, "total_results": 2}}
     bad, good = decode_page(json.dumps(page).encode(), audio=False).videos
     assert (bad.is_ready, good.video_id, good.problem) == (False, "v2", "")
-    assert bad.video_id == ascii(json.dumps(entry)[:80])[1:-1]
+    assert bad.video_id == ("v1" if "v1" in str(entry) else ascii(json.dumps(entry)[:80])[1:-1])
     assert bad.problem.startswith("its entry in the list cannot be read: ")
