@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -229,6 +230,24 @@ def verify(directory: Path, as_json: bool) -> None:
     tell(report, in_words, as_json=as_json)
     if report.found:
         sys.exit(1)
+
+
+@_commands.command()
+@click.argument("directory", type=PATH)
+@click.option("--to", type=PATH, metavar="FILE", help="Where the page goes; by default DIRECTORY/report.html.")
+@click.option("--video", "wanted", multiple=True, metavar="ID", help="A video to hold a timeline of; may be repeated.")
+def report(directory: Path, to: Path | None, wanted: Sequence[str]) -> None:
+    """Make one HTML page of the run in DIRECTORY, also while it goes on: what it brought, cost and missed.
+
+    The page needs nothing else: no network, no other file. Its path is printed.
+    """
+    from pipeline.report.document import document
+    from pipeline.report.facts import facts_of
+    from pipeline.report.writing import write_page
+
+    page = to or directory / "report.html"
+    write_page(page, document(facts_of(directory, wanted=wanted), now=time.time()))
+    click.echo(bytes(page))  # a path need not be Unicode
 
 
 @_commands.command()

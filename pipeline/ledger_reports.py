@@ -37,6 +37,11 @@ class LedgerReports(LedgerFile):
             PostState.REFUSED,
         )
 
+    def posts_made(self) -> Iterator[tuple[float, PostState, int | None]]:
+        """Every POST in the order of time: when it was intended (seconds since the epoch), state, HTTP status."""
+        for moment, state, status in self._each("SELECT intended_at, state, http_status FROM post ORDER BY 1, post"):
+            yield moment, PostState(state), status
+
     def answered_groups(self) -> set[int]:
         """The prompt groups that were ever answered."""
         return {group for (group,) in self._each("SELECT DISTINCT prompt_group FROM post WHERE state = 1")}
@@ -75,6 +80,23 @@ class LedgerReports(LedgerFile):
         while some := self._all("SELECT video, id FROM video WHERE video > ? ORDER BY video LIMIT ?", last, _SLICE):
             last = some[-1][0]
             yield [video_id for _, video_id in some]
+
+    def videos_named(self, video_ids: Collection[str]) -> dict[str, tuple[VideoState, float | None]]:
+        """Of these videos those that the run has: their state, and their duration in seconds where it is known."""
+        rows = self._each(
+            "SELECT id, state, duration FROM video WHERE id IN (SELECT value FROM json_each(?))",
+            json.dumps(list(video_ids)),
+        )
+        return {video_id: (VideoState(state), duration) for video_id, state, duration in rows}
+
+    def first_videos(self, state: VideoState, limit: int) -> list[str]:
+        """The ids of the first videos in this state, in input order."""
+        rows = self._all("SELECT id FROM video WHERE state = ? ORDER BY video LIMIT ?", state, limit)
+        return [video_id for (video_id,) in rows]
+
+    def seconds_answered(self) -> float:
+        """The known duration of the answered videos, all together."""
+        return float(self._all("SELECT coalesce(sum(duration), 0) FROM video WHERE state IN (1, 2)")[0][0])
 
     def in_no_chunk(self, others: Collection[str]) -> list[Video]:
         """The videos that wait to be packed, and these others with them, in input order."""

@@ -19,6 +19,8 @@ LINES = {
     "pacing.py": r"\| 500 \| 2 ms \| .+ \| 250 \| \d+ \| \d+ \| [\d.]+% \|",
     "packing.py": r"\| .+ \| \d+ \| \d+ \| 1\.\d{4} \| [\d.]+ s \|"
     r"|\| [\d,]+ \| [\w .%]+ \| \d+ \| \d+ \| \d+ \| 1\.\d{4} \|",
+    "report.py": r"[\d,]+ videos, [\d,]+ rows: page [\d,]+ kB, [\d.]+ s, peak \d+ MB|"
+    r"orjson alone [\d.]+ s; ratio [\d.]+ \([\d.]+ to [\d.]+\)",
     "scoring.py": r"sgemm peak \d+ Gflop/s; the product bare \d+% of it, as the platform makes it .+ \d+%"
     r"|\| \d+ \| [\w., ]+ \| (yes|no) \| \d+ \| \d+ kB \| [\d.]+ ms \| [\d.]+ ms \| [\d.]+ \|",
     "whole_index.py": r"20,000 clips: 200 videos on 4 pages, .+|peak memory \d+ MB, \d+ MB of it before the request",

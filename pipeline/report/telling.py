@@ -1,0 +1,104 @@
+"""What the numbers of a run amount to: how it stands, what to type next, what to be careful with. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipeline.chunks import VideoState
+from pipeline.config import warnings_of
+from pipeline.report.facts import Facts
+from pipeline.report.pace import Fate
+from pipeline.status import next_command
+
+# What the local platform calls a curve that nobody has fitted, and the one space that it fits as it is.
+UNFITTED_CURVE = "a20-m0.129"
+FITTED_SPACE = "wordllama-0.4-l2-supercat-256"
+
+
+class Standing(NamedTuple):
+    """How a run stands: one of ``done``, ``failures``, ``running``, ``stopped`` and ``empty``, and a sentence."""
+
+    kind: str
+    headline: str
+    explanation: str
+
+
+class Step(NamedTuple):
+    """A command to type, and what for."""
+
+    command: str
+    why: str
+
+
+def standing_of(facts: Facts) -> Standing:
+    """How the run stands."""
+    videos = facts.counts.videos
+    still_open, failed = videos[VideoState.OPEN], videos[VideoState.FAILED]
+    settled = sum(videos.values()) - still_open
+    so_far = f"{settled:,} of {_number(settled + still_open, 'video')} settled."
+    if facts.running:
+        return Standing("running", "Running", f"{so_far} This page shows what was committed when it was made.")
+    if not settled + still_open:
+        return Standing("empty", "Nothing taken in", "The run has no videos yet: its input was never read to the end.")
+    if still_open:
+        reason = facts.stop_reason or "It ended without a reason, as after a kill or a power cut; nothing is lost"
+        return Standing("stopped", "Stopped before its end", f"{so_far} {reason.rstrip('.')}.")
+    if failed:
+        return Standing("failures", "Done, with failures", f"{_number(failed, 'video')} of {settled:,} failed.")
+    return Standing("done", "Done", "Every video of the input is answered.")
+
+
+def steps_of(facts: Facts) -> list[Step]:
+    """What to type next, the most useful first."""
+    videos = facts.counts.videos
+    after = f" The quota starts anew at {facts.resume_after}." if facts.resume_after else ""
+    if facts.running:
+        return [
+            Step(next_command(facts.folder, "status"), "tells how it stands at any moment."),
+            Step(next_command(facts.folder, "report"), "makes this page anew."),
+        ]
+    steps = []
+    if videos[VideoState.OPEN]:
+        steps.append(Step(next_command(facts.folder), f"goes on where it stopped; nothing is paid for twice.{after}"))
+    elif facts.counts.retryable:
+        retryable = _number(facts.counts.retryable, "failed video")
+        steps.append(Step(next_command(facts.folder, "retry"), f"takes {retryable} again that can succeed."))
+    return [*steps, Step(next_command(facts.folder, "verify"), "proves that input, ledger and rows agree.")]
+
+
+def source_of(score_source: str | None) -> str:
+    """Whose scale the scores are on."""
+    if score_source is None:
+        return "No answer yet, so no scores."
+    if score_source.startswith("local/"):
+        return "The local platform's, from the vectors and the curve that the name tells."
+    return "The platform's own."
+
+
+def warnings(facts: Facts) -> Iterator[str]:
+    """What somebody who reads the scores should know first."""
+    if is_uncalibrated(facts.score_source):
+        yield (
+            "The scores are not calibrated: their order means something, their height little. "
+            "Run `bulk-classify index calibrate` on the index, and classify into a new directory."
+        )
+    yield from (f"{line[0].upper()}{line[1:]}." for line in warnings_of(facts.manifest.config))
+    if unknown := facts.posts.count(Fate.UNKNOWN):
+        yield f"{_number(unknown, 'POST')} may have been billed without an answer that is held."
+    if facts.counts.unknown_durations:
+        yield (
+            f"{_number(facts.counts.unknown_durations, 'video')} without a known duration: "
+            "hours are those of the others."
+        )
+
+
+def is_uncalibrated(score_source: str | None) -> bool:
+    """Whether a score source is the local platform with a curve that was never fitted to these vectors."""
+    origin, _, rest = (score_source or "").partition("/")
+    space, _, curve = rest.rpartition("/")
+    return origin == "local" and space != FITTED_SPACE and curve == UNFITTED_CURVE
+
+
+def _number(count: int, one: str) -> str:
+    return f"{count:,} {one}{'' if count == 1 else 's'}"

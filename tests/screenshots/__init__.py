@@ -1,0 +1,1 @@
+"""Pictures of what people see, made to be looked at: ``scripts/screenshots``."""
