@@ -15,7 +15,8 @@ run; an overload is for the gate to give up on; what remains fails the videos th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline import wire
@@ -90,11 +91,13 @@ class _Walk:
 class IndexWorker:
     """Answers the open chunks of a run over a whole index, one after another.
 
-    ``told`` gets the numbers of videos that were answered and that failed, with every commit. ``not_listed`` counts
-    videos that the platform has shown and no listing had.
+    ``told`` gets, at each commit, how many videos were scored, match nothing, and failed, by code. ``not_listed``
+    counts videos that the platform has shown and no listing had.
     """
 
-    def __init__(self, requests: Requests, index_id: str, *, told: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, requests: Requests, index_id: str, *, told: Callable[[int, int, Mapping[str, int]], None]
+    ) -> None:
         self._requests = requests
         self._question = requests.question
         self._sink = requests.sink
@@ -212,7 +215,7 @@ class IndexWorker:
 
     def _gave_up(self, chunk: Chunk, videos: int, failure: Failure) -> None:
         self._log.event("answer_given_up", "warning", chunk=chunk.number, videos=videos, reason=failure.message)
-        self._told(0, videos)
+        self._told(0, 0, {failure.code: videos})
 
     # -------------------------------------------------------------------------------------------------- the chunk
 
@@ -258,7 +261,7 @@ class IndexWorker:
         )
         origin = Origin(self._question.style, chunk.number, settled_at)
         outcome = await self._sink.commit(settlement, results, origin, also=also)
-        self._told(len(results), len(failures))
+        self._told(len(settlement.scored), len(settlement.no_match), Counter(one.code for one in failures))
         return outcome
 
 

@@ -18,20 +18,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline import __version__
+from pipeline import __version__, completion
 from pipeline.command_line import (
+    CONFIG,
+    DIRECTORY,
     NOTHING_ASKED,
     PATH,
+    TARIFF_NAMES,
+    Sections,
     as_json_option,
     embedder_of,
     embedder_options,
     environment,
+    example,
+    log_level_option,
+    option,
     order_of,
     print_json,
     quiet_option,
+    say,
     set_option,
     settings_of,
     tell,
+    verbose_option,
 )
 from pipeline.errors import Interrupted, StopRun, StorageError
 from pipeline.index_commands import index, quickstart
@@ -40,12 +49,12 @@ if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.run import Retry
 
-_log_level = click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    help="Which events go to run.log.",
+_api_url = option(
+    "--api-url",
+    metavar="URL",
+    help='The platform\'s base URL, or "embedded" for the local one in this process.',
+    key="api.url",
+    without="embedded",
 )
 
 
@@ -53,11 +62,33 @@ def _config_of_a_run(command: Callable[..., None]) -> Callable[..., None]:
     """What names a run that begins: its config, and what the command line puts in the place of settings."""
     for decorate in (
         set_option,
-        click.option("--api-url", metavar="URL", help='The platform\'s base URL, or "embedded"; in place of api.url.'),
-        click.option("--out", metavar="DIR", help="The run directory; in place of output.dir."),
-        click.option("--ids", multiple=True, metavar="FILE", help="An id list, or - for stdin; in place of input.ids."),
-        click.argument("config", type=PATH),
+        _api_url,
+        option(
+            "--out",
+            metavar="DIR",
+            help="The run directory: made where there is none.",
+            key="output.dir",
+            without="runs/ and the config's name",
+            shell_complete=completion.run_directories,
+        ),
+        option(
+            "--ids",
+            multiple=True,
+            metavar="FILE",
+            help="An id list (txt, csv, ndjson, parquet; .gz, .zst), or - for stdin; repeatable.",
+            key="input.ids",
+            without="what the config says",
+            shell_complete=completion.any_file,
+        ),
+        CONFIG,
     ):
+        command = decorate(command)
+    return command
+
+
+def _of_a_process(command: Callable[..., None]) -> Callable[..., None]:
+    """What says how much a run tells while it goes on."""
+    for decorate in (as_json_option, log_level_option, verbose_option, quiet_option):
         command = decorate(command)
     return command
 
@@ -77,7 +108,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        click.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+        say(f"error: the output cannot be written: {error.strerror}")
         sys.exit(StorageError.exit_code)
     except click.Abort:
         sys.exit(Interrupted.exit_code)
@@ -86,14 +117,24 @@ def main() -> None:
         sys.exit(error.exit_code)
     except StopRun as error:
         for line in str(error).splitlines():
-            click.echo(f"error: {line}", err=True)
+            say(f"error: {line}")
         sys.exit(error.exit_code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_HEADINGS = {
+    "Runs": ("plan", "run", "resume", "retry"),
+    "What came of them": ("status", "verify", "export", "report"),
+    "Input and settings": ("ids", "config", "completion"),
+    "The local platform": ("serve", "index"),
+}
+
+
+@click.group(cls=Sections, headings=_HEADINGS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def _commands() -> None:
     """Classify thousands of indexed videos: few requests, exact pace, nothing lost, nothing paid for twice.
+
+    What was asked for goes to stdout, all else to stderr. Every command has its own --help, with an example.
 
     \b
     Exit codes: 0 all videos answered   3 some failed      69 platform down
@@ -106,18 +147,21 @@ def _commands() -> None:
 # --------------------------------------------------------------------------------------------------------------- runs
 
 
-@_commands.command()
+@_commands.command(
+    epilog=example(
+        "run configs/quickstart.toml",
+        "run configs/overnight.toml --ids my-videos.csv --out runs/friday",
+    )
+)
 @_config_of_a_run
-@quiet_option
-@_log_level
-@as_json_option
+@_of_a_process
 def run(config: Path, **options: Any) -> None:
     """Classify every video that CONFIG names, or go on where an earlier run of the same job stopped."""
     loaded = _loaded(config, options)
     _run(loaded, Path(loaded.output.dir), read_input=True, options=options)
 
 
-@_commands.command()
+@_commands.command(epilog=example("plan configs/overnight.toml --ids my-videos.csv"))
 @_config_of_a_run
 @as_json_option
 def plan(config: Path, **options: Any) -> None:
@@ -136,12 +180,10 @@ def plan(config: Path, **options: Any) -> None:
     tell(anyio.run(rehearsed, order), in_words, as_json=options["as_json"])
 
 
-@_commands.command()
-@click.argument("directory", type=PATH)
+@_commands.command(epilog=example("resume runs/overnight", "resume runs/overnight --set limits.max_posts=500"))
+@DIRECTORY
 @set_option
-@quiet_option
-@_log_level
-@as_json_option
+@_of_a_process
 def resume(directory: Path, **options: Any) -> None:
     """Go on with the run in DIRECTORY, from its own frozen config; --set may change its limits."""
     from pipeline.config import freeze, thaw
@@ -151,14 +193,22 @@ def resume(directory: Path, **options: Any) -> None:
     _run(thaw(freeze(stored), flags=settings_of(options["settings"])), directory, read_input=False, options=options)
 
 
-@_commands.command()
-@click.argument("directory", type=PATH)
-@click.option("--code", "codes", multiple=True, metavar="CODE", help="Only failures of this code; may be repeated.")
+@_commands.command(
+    epilog=example("retry runs/overnight", "retry runs/overnight --code timed_out --code gateway_failed")
+)
+@DIRECTORY
+@option(
+    "--code",
+    "codes",
+    multiple=True,
+    metavar="CODE",
+    help="Only failures of this code, whatever their chance; repeatable.",
+    without="all that can succeed",
+    shell_complete=completion.failure_codes,
+)
 @click.option("--all", "every", is_flag=True, help="Also failures that asking again cannot help, as far as we know.")
 @set_option
-@quiet_option
-@_log_level
-@as_json_option
+@_of_a_process
 def retry(directory: Path, codes: Sequence[str], every: bool, **options: Any) -> None:
     """Take failed videos of the run in DIRECTORY again; by default those that can succeed."""
     from pipeline.config import freeze, thaw
@@ -177,27 +227,29 @@ def _run(
     from pipeline import run as runs
     from pipeline.config import warnings_of
     from pipeline.notify import notify
-    from pipeline.status import in_words, next_command, status_of
+    from pipeline.status import finish, in_words, next_command, status_of
 
+    began = time.monotonic()
     order = replace(order_of(config, folder, read_input=read_input, options=options), retry=retry)
     for warning in warnings_of(config):
         order.console.say(f"warning: {warning}")
     outcome = anyio.run(runs.run, order)
     if outcome.stopped is not None:
-        click.echo(f"error: {outcome.stopped}", err=True)
+        say(f"error: {outcome.stopped}")
     try:
         status = status_of(folder)
+        finished = finish(folder, status, time.monotonic() - began)
     except StopRun:  # what failed is told, and may have failed for good
         order.console.say(f"next: {next_command(folder)}")
         sys.exit(outcome.exit_code)
     if options["as_json"]:
         print_json(status)
-    for line in in_words(status):
+    for line in in_words(status, finished):
         order.console.say(line)
     if options["quiet"] and outcome.stopped is not None and status.next_command:
-        click.echo(f"next: {status.next_command}", err=True)
+        say(f"next: {status.next_command}")
     if problem := notify(config, outcome.exit_code, status, environment()):
-        click.echo(f"warning: {problem}", err=True)
+        say(f"warning: {problem}")
     sys.exit(outcome.exit_code)
 
 
@@ -205,11 +257,12 @@ def _loaded(config: Path, options: Mapping[str, Any]) -> Config:
     from pipeline.config import load
 
     flags = {"--ids": list(options["ids"]) or None, "--out": options["out"], "--api-url": options["api_url"]}
+    flags["--log-level"] = options.get("log_level")
     return load(config, flags=settings_of(options["settings"]) | flags, environment=environment()).config
 
 
-@_commands.command()
-@click.argument("directory", type=PATH)
+@_commands.command(epilog=example("status runs/overnight", "status runs/overnight --json"))
+@DIRECTORY
 @as_json_option
 def status(directory: Path, as_json: bool) -> None:
     """Tell how the run in DIRECTORY stands, also while it goes on."""
@@ -218,8 +271,8 @@ def status(directory: Path, as_json: bool) -> None:
     tell(status_of(directory), in_words, as_json=as_json)
 
 
-@_commands.command()
-@click.argument("directory", type=PATH)
+@_commands.command(epilog=example("verify runs/overnight"))
+@DIRECTORY
 @as_json_option
 def verify(directory: Path, as_json: bool) -> None:
     """Prove that input, ledger and files in DIRECTORY agree; exit 1 and a list where they do not."""
@@ -232,10 +285,17 @@ def verify(directory: Path, as_json: bool) -> None:
         sys.exit(1)
 
 
-@_commands.command()
-@click.argument("directory", type=PATH)
-@click.option("--to", type=PATH, metavar="FILE", help="Where the page goes; by default DIRECTORY/report.html.")
-@click.option("--video", "wanted", multiple=True, metavar="ID", help="A video to hold a timeline of; may be repeated.")
+@_commands.command(epilog=example("report runs/quickstart"))
+@DIRECTORY
+@option("--to", type=PATH, metavar="FILE", help="Where the page goes.", without="DIRECTORY/report.html")
+@option(
+    "--video",
+    "wanted",
+    multiple=True,
+    metavar="ID",
+    help="A video to hold a timeline of; may be repeated.",
+    without="the best of each class",
+)
 def report(directory: Path, to: Path | None, wanted: Sequence[str]) -> None:
     """Make one HTML page of the run in DIRECTORY, also while it goes on: what it brought, cost and missed.
 
@@ -250,10 +310,24 @@ def report(directory: Path, to: Path | None, wanted: Sequence[str]) -> None:
     click.echo(bytes(page))  # a path need not be Unicode
 
 
-@_commands.command()
-@click.option("--index", "index_id", required=True, metavar="INDEX_ID", help="The index of the platform to list.")
-@click.option("--config", type=PATH, metavar="CONFIG", help="A run's config, for its api and limits.")
-@click.option("--api-url", metavar="URL", help='The platform\'s base URL, or "embedded"; in place of api.url.')
+@_commands.command(epilog=example("ids --index 6298d673f1090f1100476d4c --config configs/overnight.toml"))
+@option(
+    "--index",
+    "index_id",
+    required=True,
+    metavar="INDEX_ID",
+    help="The index of the platform to list (required).",
+    key="input.index_id",
+)
+@option(
+    "--config",
+    type=PATH,
+    metavar="CONFIG",
+    help="A run's config, for its api and limits.",
+    without="every key's own default",
+    shell_complete=completion.config_files,
+)
+@_api_url
 @set_option
 def ids(index_id: str, config: Path | None, api_url: str | None, settings: Sequence[str]) -> None:
     """List an index of the platform: an id list in NDJSON, with durations and file names, on stdout."""
@@ -276,8 +350,8 @@ def config() -> None:
     """Check a config file."""
 
 
-@config.command()
-@click.argument("config", type=PATH)
+@config.command(epilog=example("config check configs/overnight.toml"))
+@CONFIG
 @set_option
 @as_json_option
 def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
@@ -290,22 +364,36 @@ def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
     facts = {key: {"value": value, "origin": loaded.origins.get(key, "default")} for key, value in values.items()}
     tell(facts, _settings_with_origins, as_json=as_json)
     for warning in warnings_of(loaded.config):
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}")
     if hint := shape_hint(job_of(loaded.config).classes):
-        click.echo(f"hint: {hint}", err=True)
+        say(f"hint: {hint}")
 
 
 # -------------------------------------------------------------------------------------------------- the local platform
 
 
-@_commands.command()
-@click.option("--index", type=PATH, help="The index file; without it the quickstart index.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=8088, show_default=True, help="The port to listen on; 0 takes a free one.")
-@click.option("--tariff", default="none", show_default=True, help="The limits to enforce.")
-@click.option("--page-ttl", default=600.0, show_default=True, help="Seconds that a page token lives.")
-@click.option("--latency", default=0.0, show_default=True, help="Seconds by which every answer is late.")
-@click.option("--faults", type=PATH, metavar="FILE", help="A plan of what shall go wrong, as docs/faults.md tells.")
+@_commands.command(epilog=example("serve", "serve --index my.sqlite --port 9000 --tariff v1.2-developer"))
+@option(
+    "--index", type=PATH, help="The index file.", without="the quickstart index", shell_complete=completion.any_file
+)
+@option("--host", default="127.0.0.1", help="The address to listen on.")
+@option("--port", default=8088, help="The port to listen on; 0 takes a free one.")
+@option(
+    "--tariff",
+    type=click.Choice(TARIFF_NAMES),
+    default="none",
+    help="The limits to enforce, as the vendor's plans have them.",
+)
+@option("--page-ttl", default=600.0, help="How long a page token lives.", unit="seconds")
+@option("--latency", default=0.0, help="By how much every answer is late.", unit="seconds")
+@option(
+    "--faults",
+    type=PATH,
+    metavar="FILE",
+    help="A plan of what shall go wrong, as docs/faults.md tells.",
+    without="nothing does",
+    shell_complete=completion.any_file,
+)
 @click.option("--thumbnails", is_flag=True, help="Give each clip the URL of a picture of this server's.")
 @embedder_options
 def serve(index: Path | None, host: str, port: int, faults: Path | None, **limits: Any) -> None:
@@ -327,13 +415,29 @@ def serve(index: Path | None, host: str, port: int, faults: Path | None, **limit
 
     def announce(url: str, warning: str | None) -> None:
         if warning:
-            click.echo(f"warning: {warning}", err=True)
+            say(f"warning: {warning}")
         click.echo(f"serving {url} (Ctrl-C ends it)", err=True)
 
     anyio.run(serve_until_stopped, index or quickstart(), settings, host, port, announce)
 
 
 _commands.add_command(index)
+
+
+@_commands.command("completion", epilog=example("completion bash", "completion zsh", "completion fish"))
+@click.argument("shell", type=click.Choice(completion.SHELLS))
+def print_completion(shell: str) -> None:
+    """Print what makes SHELL complete commands, options, config files, run directories, keys and codes.
+
+    \b
+    bash: put this line into ~/.bashrc
+      eval "$(bulk-classify completion bash)"
+    zsh: put this line into ~/.zshrc, below compinit
+      eval "$(bulk-classify completion zsh)"
+    fish: type this once
+      bulk-classify completion fish > ~/.config/fish/completions/bulk-classify.fish
+    """
+    click.echo(completion.script(_commands, shell))
 
 
 # -------------------------------------------------------------------------------------------------------------- pieces

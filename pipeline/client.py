@@ -26,6 +26,7 @@ from pipeline.errors import (
     RequestRefused,
     RestartWalk,
 )
+from pipeline.metrics import Histogram
 from pipeline.models import Page
 from pipeline.quota import ClockDifference, Quota, quota_of, retry_after_seconds
 from pipeline.transport import Response, Transport
@@ -68,6 +69,8 @@ class Client:
         self._score_source = score_source
         self._clock = clock
         self._ahead = ClockDifference()
+        self.durations: dict[str, Histogram] = {}
+        """How long answered requests took, by method."""
 
     async def classify(self, request: wire.ClassifyRequest, on_sent: OnSent = None) -> Answer:
         """POST one request; page 1 of its walk. ``on_sent`` is called when it leaves.
@@ -100,7 +103,9 @@ class Client:
     async def _exchange(self, method: str, path: str, body: bytes | None, on_sent: OnSent) -> Response:
         sent_at = self._clock()
         response = await self._transport.exchange(method, path, body, on_sent=on_sent)
-        self._ahead.observe(response.headers, sent_at, self._clock())
+        arrived_at = self._clock()
+        self._ahead.observe(response.headers, sent_at, arrived_at)
+        self.durations.setdefault(method, Histogram()).observe(arrived_at - sent_at)
         return response
 
     def _quota(self, response: Response) -> Quota | None:

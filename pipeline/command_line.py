@@ -1,15 +1,18 @@
-"""What the commands share: options that several have, and how facts are printed."""
+"""What the commands share: options that several have, what a help text tells, and how facts are printed."""
 
 # ruff: noqa: PLC0415 - as in cli: --help is answered at once
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from pipeline import completion
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -17,11 +20,85 @@ if TYPE_CHECKING:
     from pipeline.run import Order
 
 PATH = click.Path(path_type=Path)
+_LONGEST_SENTENCE = 200
+TARIFF_NAMES = ("v1.1", "v1.2-free", "v1.2-developer", "none")
+"""The keys of ``config_keys.TARIFFS``, which would take too long to load."""
+
+
+def option(
+    *names: str, help: str, without: object = None, unit: str = "", key: str = "", **settings: Any
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An option whose help tells its unit, what counts ``without`` it, and the config key in whose place it stands."""
+    told = {"unit": unit, "default": settings.get("default", without), "config key": key}
+    facts = "; ".join(f"{name}: {fact}" for name, fact in told.items() if fact not in {None, ""})
+    return click.option(*names, help=f"{help}  [{facts}]" if facts else help, **settings)
+
+
+def example(*lines: str) -> str:
+    """What stands below the options of a command: lines to type, each after the program's name."""
+    typed = "".join(f"\n  bulk-classify {line}" for line in lines)
+    return f"\b\nExample{'s' * (len(lines) > 1)}:{typed}"
+
+
+CONFIG = click.argument("config", type=PATH, shell_complete=completion.config_files)
+DIRECTORY = click.argument("directory", type=PATH, shell_complete=completion.run_directories)
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print the facts as one JSON object on stdout.")
-set_option = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a config key; repeatable.")
+set_option = option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set any config key, as limits.concurrency=4; repeatable.",
+    key="the one that is named",
+    without="what the config says",
+    shell_complete=completion.settings,
+)
 quiet_option = click.option(
     "--quiet", "-q", is_flag=True, help="Only errors on stderr, and after a stop what to type next."
 )
+verbose_option = click.option(
+    "--verbose", "-v", is_flag=True, help="Tell on stderr, too, what is written to run.log, as it happens."
+)
+log_level_option = option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Which events go to run.log: these and graver ones.",
+    without="info",
+    key="output.log_level",
+)
+
+
+class Sections(click.Group):
+    """A group whose help lists its commands under headings; ``headings`` has the names of the commands by heading."""
+
+    headings: Mapping[str, Sequence[str]]
+
+    def __init__(self, *given: Any, headings: Mapping[str, Sequence[str]], **settings: Any) -> None:
+        super().__init__(*given, **settings)
+        self.headings = headings
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands under their headings, and those that have none under the last."""
+        listed = {name for names in self.headings.values() for name in names}
+        others = [name for name in self.commands if name not in listed]
+        for heading, names in [*self.headings.items(), ("Others", others)]:
+            rows = [
+                (name, self.commands[name].get_short_help_str(_LONGEST_SENTENCE))
+                for name in names
+                if name in self.commands
+            ]
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
+
+
+def say(message: str) -> None:
+    """Write a message to standard error, its first word coloured where that is wanted."""
+    from pipeline.console import look_of, marked
+
+    click.echo(marked(message, look_of(sys.stderr, environment())), err=True, color=True)
+
+
 NOTHING_ASKED: Mapping[str, object] = {"job.options": ["visual"], "job.classes": [{"name": "-", "prompts": ["-"]}]}
 """For commands that ask nothing of the videos: a config wants that said."""
 
@@ -29,13 +106,34 @@ NOTHING_ASKED: Mapping[str, object] = {"job.options": ["visual"], "job.classes":
 def embedder_options(command: Callable[..., None]) -> Callable[..., None]:
     """The keys of the section ``embedder``, where there is no config."""
     for decorate in (
-        click.option(
-            "--embedder-key-file", metavar="FILE", help="A file with its API key, readable by its owner only."
+        option(
+            "--embedder-key-file",
+            metavar="FILE",
+            help="A file with its API key, readable by its owner only.",
+            key="embedder.key_file",
+            without="none",
+            shell_complete=completion.any_file,
         ),
-        click.option("--embedder-key-env", metavar="NAME", help="The environment variable that holds its API key."),
-        click.option("--embedder-model", metavar="NAME", help="What the OpenAI-compatible server calls the model."),
-        click.option(
-            "--embedder-url", metavar="URL", help="The server that embeds prompts, where the index needs one."
+        option(
+            "--embedder-key-env",
+            metavar="NAME",
+            help="The environment variable that holds its API key.",
+            key="embedder.key_env",
+            without="none",
+        ),
+        option(
+            "--embedder-model",
+            metavar="NAME",
+            help="What the OpenAI-compatible server calls the model.",
+            key="embedder.model",
+            without="none",
+        ),
+        option(
+            "--embedder-url",
+            metavar="URL",
+            help="The server that embeds prompts, where the index needs one.",
+            key="embedder.url",
+            without="none",
         ),
     ):
         command = decorate(command)
@@ -66,25 +164,24 @@ def order_of(
     config: Config, folder: Path, *, read_input: bool, options: Mapping[str, Any], needs_key: bool = True
 ) -> Order:
     """What is to be done, with the key, the terminal and the clock of this process."""
-    import sys
-
     from platformdirs import user_cache_path
 
     from pipeline.config import ApiKey, api_key, embedder_access
+    from pipeline.console import Console, look_of
     from pipeline.platform.access import EmbedderAccess
-    from pipeline.progress import Console
     from pipeline.run import Order
 
+    quiet, verbose = options.get("quiet", False), options.get("verbose", False)
     embedded = config.api.url == "embedded"
     return Order(
         config,
         folder,
         api_key(config.api, environment()) if needs_key else ApiKey("none-is-sent"),
-        Console(sys.stderr, quiet=options.get("quiet", False)),
+        Console(sys.stderr, look=look_of(sys.stderr, environment()), quiet=quiet, verbose=verbose),
         sys.stdin.buffer,
         user_cache_path("bulk-classify"),
         read_input,
-        log_level=options.get("log_level", "info"),
+        log_level=options.get("log_level"),
         embedder=embedder_access(config.embedder, environment()) if embedded else EmbedderAccess(),
     )
 

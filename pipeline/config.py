@@ -79,6 +79,7 @@ _PATHS = {
     "api.index": "quickstart",
     "embedder.key_file": None,
     "output.dir": None,
+    "output.metrics_file": None,
 }
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*|\[::1\])(?::(?P<port>[0-9]{1,5}))?"

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, inspect
 
+from pipeline.log import Level
 from pipeline.models import MAX_PAGE_LIMIT, MAX_PROMPTS, ConversationOption
 from pipeline.wire import Option
 
@@ -144,10 +145,12 @@ class LimitsSection(Section, frozen=True, kw_only=True):
 
 
 class OutputSection(Section, frozen=True, kw_only=True):
-    """Where the rows go: an absolute directory."""
+    """Where the rows go, an absolute directory, and what else is told of the run."""
 
     dir: Text = "runs/{name}"
     keep_signed_urls: bool = False
+    log_level: Level = "info"
+    metrics_file: Text | None = None
 
 
 class NotifySection(Section, frozen=True, kw_only=True):
@@ -258,6 +261,18 @@ def table_problems(label: str, value: object, section: type[msgspec.Struct]) -> 
             yield from problems_of(f"{label}.{name}", value[name], field.type)
         elif field.required:
             yield missing(f"{label}.{name}", field)
+
+
+def choices(key: str) -> list[str]:
+    """The words that a key may hold, as TOML writes them, where it holds one of a few; else none."""
+    if key not in KEYS:
+        return []
+    match _bare(inspect.type_info(KEYS[key].type)):
+        case inspect.BoolType():
+            return ["true", "false"]
+        case inspect.LiteralType(values=values):
+            return [str(value) for value in values]
+    return []
 
 
 def missing(key: str, field: msgspec.structs.FieldInfo) -> str:

@@ -20,7 +20,9 @@ from pipeline.errors import ConfigError
 
 PREFIX = "BULK_CLASSIFY_"
 """How the variables that set keys begin: ``BULK_CLASSIFY_LIMITS__CONCURRENCY`` sets ``limits.concurrency``."""
-OPTIONS: Mapping[str, str] = MappingProxyType({"--ids": "input.ids", "--out": "output.dir", "--api-url": "api.url"})
+OPTIONS: Mapping[str, str] = MappingProxyType(
+    {"--ids": "input.ids", "--out": "output.dir", "--api-url": "api.url", "--log-level": "output.log_level"}
+)
 """The command line's own options, each with the key that it sets."""
 MAX_PROBLEMS = 100
 """Lines of one error."""

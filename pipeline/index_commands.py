@@ -19,7 +19,9 @@ from pipeline.command_line import (
     embedder_of,
     embedder_options,
     environment,
+    example,
     facts_in_words,
+    option,
     order_of,
     quiet_option,
     set_option,
@@ -38,11 +40,16 @@ def index() -> None:
     """Make an index of the local platform, fill it, calibrate it, and look at it."""
 
 
-@index.command()
+@index.command(epilog=example("index create my.index --name night", "index create my.index --texts captions"))
 @click.argument("file", type=PATH)
-@click.option("--name", default="index", show_default=True, help="What the index is called.")
-@click.option("--id", "index_id", metavar="ID", help="Its id, such as that of the vendor's index; else a new one.")
-@click.option("--texts", type=PATH, help="Captions and spoken lines of videos, as `index import texts` takes them.")
+@option("--name", default="index", help="What the index is called.")
+@option("--id", "index_id", metavar="ID", help="Its id, such as that of the vendor's index.", without="a new one")
+@option(
+    "--texts",
+    type=PATH,
+    help="Captions and spoken lines of videos, as `index import texts` takes them.",
+    without="none: the index is empty",
+)
 @as_json_option
 def create(file: Path, name: str, index_id: str | None, texts: Path | None, as_json: bool) -> None:
     """Make an index FILE, empty or from texts."""
@@ -51,7 +58,7 @@ def create(file: Path, name: str, index_id: str | None, texts: Path | None, as_j
     tell(create_index(file, name, texts, index_id=index_id), facts_in_words, as_json=as_json)
 
 
-@index.command()
+@index.command(epilog=example("index info my.index"))
 @click.argument("file", type=PATH, required=False)
 @as_json_option
 def info(file: Path | None, as_json: bool) -> None:
@@ -61,9 +68,14 @@ def info(file: Path | None, as_json: bool) -> None:
     tell(index_info(file or quickstart()), facts_in_words, as_json=as_json)
 
 
-@index.command()
+@index.command(epilog=example("index calibrate my.index", "index calibrate my.index --labels labels.csv"))
 @click.argument("file", type=PATH)
-@click.option("--labels", type=PATH, help="Stretches of videos that match a prompt or do not: CSV or NDJSON.")
+@option(
+    "--labels",
+    type=PATH,
+    help="Stretches of videos that match a prompt or do not: CSV or NDJSON.",
+    without="none: from the index alone",
+)
 @embedder_options
 @as_json_option
 def calibrate(file: Path, labels: Path | None, as_json: bool, **embedder: str | None) -> None:
@@ -79,10 +91,17 @@ def calibrate(file: Path, labels: Path | None, as_json: bool, **embedder: str | 
     tell(came_to, in_words, as_json=as_json)
 
 
-@index.command()
+@index.command(epilog=example("index remove my.index 6298d673f1090f1100476d4c", "index remove my.index --ids gone.csv"))
 @click.argument("index", type=PATH)
 @click.argument("ids", nargs=-1, metavar="[ID]...")
-@click.option("--ids", "files", multiple=True, metavar="FILE", help="An id list, or - for stdin; repeatable.")
+@option(
+    "--ids",
+    "files",
+    multiple=True,
+    metavar="FILE",
+    help="An id list, or - for stdin; repeatable.",
+    without="the ids that are named",
+)
 @as_json_option
 def remove(index: Path, ids: Sequence[str], files: Sequence[str], as_json: bool) -> None:
     """Take videos out of INDEX, named one by one or in id lists."""
@@ -107,14 +126,33 @@ def imports() -> None:
     """
 
 
-@imports.command()
+@imports.command(epilog=example("index import vendor my.index --index-id 6298d673f1090f1100476d4c --plan"))
 @click.argument("index", type=PATH)
-@click.option("--index-id", required=True, metavar="ID", help="The vendor's index.")
+@option("--index-id", required=True, metavar="ID", help="The vendor's index (required).", key="input.index_id")
 @click.option("--plan", "only_plan", is_flag=True, help="Tell what it will take, and import nothing.")
 @click.option("--audio", is_flag=True, help="Take the vectors of sounds too; they count as conversation.")
-@click.option("--space", metavar="SPACE", help="Only videos of this space, such as marengo3.0-512.")
-@click.option("--requests-per-second", type=float, default=2.0, show_default=True, help="The pace; 0 for none.")
-@click.option("--api-url", metavar="URL", envvar="TWELVELABS_BASE_URL", help="The base URL, in place of the vendor's.")
+@option(
+    "--space",
+    metavar="SPACE",
+    help="Only videos of this space, such as marengo3.0-512.",
+    without="all; one of another space than the index ends the import",
+)
+@option(
+    "--requests-per-second",
+    type=float,
+    default=2.0,
+    help="The pace; 0 for none.",
+    unit="requests a second",
+    key="limits.requests_per_second",
+)
+@option(
+    "--api-url",
+    metavar="URL",
+    envvar="TWELVELABS_BASE_URL",
+    help="The base URL.",
+    without="TWELVELABS_BASE_URL, or the vendor's",
+    key="api.url",
+)
 @set_option
 @quiet_option
 @as_json_option
@@ -171,8 +209,20 @@ def _of_files(command: Callable[..., None]) -> Callable[..., None]:
     """What imports from files have in common."""
     for decorate in (
         as_json_option,
-        click.option("--durations", multiple=True, metavar="FILE", help="An id list with durations in seconds."),
-        click.option("--option", type=_OPTIONS, help="What the files are about, where they do not say it themselves."),
+        option(
+            "--durations",
+            multiple=True,
+            metavar="FILE",
+            help="An id list with the videos' durations; repeatable.",
+            unit="seconds",
+            without="a video ends with its last entry",
+        ),
+        option(
+            "--option",
+            type=_OPTIONS,
+            help="What the files are about, where they do not say it themselves.",
+            without="what they say",
+        ),
         click.argument("files", nargs=-1, required=True, type=PATH),
         click.argument("index", type=PATH),
     ):
@@ -180,7 +230,7 @@ def _of_files(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@imports.command()
+@imports.command(epilog=example("index import texts my.index captions --durations my-videos.csv"))
 @_of_files
 def texts(index: Path, as_json: bool, **given: Any) -> None:
     """Import captions and transcripts into INDEX: SRT, WebVTT or NDJSON FILES, or folders of them.
@@ -193,9 +243,9 @@ def texts(index: Path, as_json: bool, **given: Any) -> None:
     tell(import_texts(index, _files(**given)), facts_in_words, as_json=as_json)
 
 
-@imports.command()
+@imports.command(epilog=example("index import vectors my.index vectors.parquet --space marengo2.7-1024"))
 @_of_files
-@click.option("--space", metavar="SPACE", help="Which model made them, such as marengo2.7-1024; else the index's.")
+@option("--space", metavar="SPACE", help="Which model made them, such as marengo2.7-1024.", without="the index's own")
 def vectors(index: Path, space: str | None, as_json: bool, **given: Any) -> None:
     """Import vectors into INDEX: Parquet or NDJSON FILES, or folders of them, with a clip a row.
 

@@ -79,7 +79,7 @@ def _take_in(given: Input, ledger: Ledger, listing: Listing[VideoListPage] | Non
             # Listed again is not named again.
             intake = replace(intake, read=intake.read - intake.duplicates, duplicates=0, is_steady=listing.is_steady)
         if not intake.read:
-            raise InputError(["the input holds no video id"])
+            raise InputError(["the input holds no video id: check input.ids, or input.index_id"])
         ledger.remember(INPUT_FINGERPRINT, digest.hexdigest())
         ledger.pack(packer_of(config, ledger, joins=True))
         if given.index is not None and config.input.ids:

@@ -146,7 +146,9 @@ class LedgerFile:
         elif application != _APPLICATION_ID:
             raise StorageError(f"{self.path}: not a ledger of bulk-classify; use another --out")
         elif version != _SCHEMA_VERSION:
-            raise StorageError(f"{self.path}: written by another version (format {version}, not {_SCHEMA_VERSION})")
+            raise StorageError(
+                f"{self.path}: written by another version (format {version}, not {_SCHEMA_VERSION}); use that one"
+            )
         (sound,) = run("PRAGMA quick_check(1)").fetchone()  # a fifth of a second for a million videos
         if sound != "ok":
             raise StorageError(f"{self.path}: damaged ({sound.splitlines()[-1]}); put the file back from a copy")

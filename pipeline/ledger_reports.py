@@ -42,6 +42,12 @@ class LedgerReports(LedgerFile):
         for moment, state, status in self._each("SELECT intended_at, state, http_status FROM post ORDER BY 1, post"):
             yield moment, PostState(state), status
 
+    def posts_since(self, moment: float) -> int:
+        """POSTs that were about to leave at that moment or later (seconds since the epoch)."""
+        return self._count(
+            "SELECT count(*) FROM post WHERE intended_at >= ? AND state <> ?", moment, PostState.NOT_SENT
+        )
+
     def answered_groups(self) -> set[int]:
         """The prompt groups that were ever answered."""
         return {group for (group,) in self._each("SELECT DISTINCT prompt_group FROM post WHERE state = 1")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,10 +32,13 @@ class Log:
     """Writes events at or above a level to one file, each with one call, so that lines never mix.
 
     Raises ``StorageError`` for a file that cannot be opened; a write that fails later is dropped, for a full disk is
-    the sink's to report. ``clock`` gives seconds since the epoch.
+    the sink's to report. ``clock`` gives seconds since the epoch; ``told`` gets every written event as a line for
+    people, where somebody reads along.
     """
 
-    def __init__(self, path: Path, *, level: Level, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, path: Path, *, level: Level, clock: Callable[[], float], told: Callable[[str], None] | None = None
+    ) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
             self._descriptor = os.open(path, flags, 0o600)
@@ -43,6 +46,7 @@ class Log:
             raise StorageError(f"{path}: {error.strerror}") from error
         self._lowest = LEVELS.index(level)
         self._clock = clock
+        self._told = told
 
     def event(self, name: str, level: Level = "info", **facts: object) -> None:
         """Write one event."""
@@ -51,6 +55,8 @@ class Log:
         entry = {"at": utc(self._clock()), "level": level, "event": name, **facts}
         with suppress(OSError):
             os.write(self._descriptor, _line(entry))
+        if self._told is not None:
+            self._told(f"{level}: {name} {_in_words(facts)}".rstrip())
 
     def __enter__(self) -> Self:
         return self
@@ -61,6 +67,11 @@ class Log:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+def _in_words(facts: Mapping[str, object]) -> str:
+    told = " ".join(f"{name}={str(value).strip()}" for name, value in facts.items() if value is not None)
+    return "".join(letter if letter.isprintable() else " " for letter in told)
 
 
 def _line(entry: dict[str, object]) -> bytes:

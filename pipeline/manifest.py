@@ -87,14 +87,16 @@ def read_manifest(folder: Path) -> Manifest:
         content = path.read_bytes()
         written = msgspec.json.decode(content, type=_Versioned).format
         if written != _FORMAT:
-            raise StorageError(f"{path}: written by another version (format {written}, not {_FORMAT})")
+            raise StorageError(f"{path}: written by another version (format {written}, not {_FORMAT}); use that one")
         stored = msgspec.json.decode(content, type=_Stored)
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{folder}: not a run directory (it has no {RUN_JSON})") from None
+        raise UsageError(
+            f"{folder}: not a run directory (it has no {RUN_JSON}); give the --out or output.dir of a run"
+        ) from None
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StorageError(f"{path}: not what bulk-classify writes ({error})") from None
+        raise StorageError(f"{path}: not what bulk-classify writes ({error}); put the file back as it was") from None
     told = stored.fingerprint
     manifest = Manifest(
         stored.run_id,

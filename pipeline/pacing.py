@@ -105,6 +105,21 @@ class Gate:
         return self._count.window
 
     @property
+    def window_count(self) -> WindowCount:
+        """The count of the present window, to be looked at."""
+        return self._count
+
+    @property
+    def paused_seconds(self) -> float:
+        """For how long no POST may leave, by an order of the platform's or between two probes."""
+        return max(self._paused_until - self._timer.now(), 0.0)
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long requests have failed and nothing was answered, while the gate is ``broken``."""
+        return self._timer.now() - self._failing_since
+
+    @property
     def broken(self) -> bool:
         """Whether so many requests have failed in a row that only probes are sent, which burn nobody's attempts."""
         return self._failures >= _FAILURES_TO_BREAK

@@ -8,7 +8,8 @@ last failure means for the videos is for whoever asked.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline import wire
@@ -34,6 +35,7 @@ from pipeline.errors import (
 from pipeline.fitting import Fit
 from pipeline.ledger import FIT, SCORE_SOURCE, TOTALS, Ledger
 from pipeline.log import Log
+from pipeline.metrics import Histogram
 from pipeline.models import Job, JobClass, Result, Video, VideoAnswer
 from pipeline.pacing import Gate
 from pipeline.reaction import MAX_PAGE_RESENDS, Tries, budget_of, may_be_the_videos, page_resend_after, resend_after
@@ -123,9 +125,16 @@ class Requests:
         self.experience = experience
         self.log = log
         self.clock = clock
+        self.ended: Counter[PostState] = Counter()
+        """What became of the POSTs of this process."""
         self._client = client
         self._jitter = jitter
         self._order = {one.name: place for place, one in enumerate(question.job.classes)}
+
+    @property
+    def durations(self) -> Mapping[str, Histogram]:
+        """How long answered requests took, by method."""
+        return self._client.durations
 
     async def post(
         self,
@@ -283,6 +292,7 @@ class Requests:
         burnt: str | None = None,
     ) -> None:
         window = self.gate.window
+        self.ended[state] += 1
         self.sink.later(
             lambda ledger: ledger.end_post(
                 post, state, billed=billed, http_status=http_status, burnt=burnt, window=window

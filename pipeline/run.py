@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass, replace
@@ -26,9 +27,10 @@ from pipeline.chunks import Chunk, Counts, Settlement, VideoState
 from pipeline.client import Client
 from pipeline.config import ApiKey, Config, job_of, page_limit_of
 from pipeline.connection import Connection, connected
+from pipeline.console import Console
 from pipeline.errors import Drained, QuotaReached, StopRun, StorageError, UsageError
 from pipeline.intake import Input, packer_of, take_in
-from pipeline.ledger import INPUT_FINGERPRINT, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
+from pipeline.ledger import INPUT_FINGERPRINT, LAST_SUCCESS, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
 from pipeline.listing import CHANGING
 from pipeline.log import Level, Log, utc
 from pipeline.manifest import Manifest, continued, new_manifest, read_manifest, write_manifest
@@ -38,13 +40,13 @@ from pipeline.packing import prompt_groups
 from pipeline.plan import in_words, plan_of
 from pipeline.platform.access import EmbedderAccess
 from pipeline.posting import Experience, Question, Requests
-from pipeline.progress import Console, Progress
 from pipeline.rate import STEADY, Timer
 from pipeline.rows import FAILURES, ROW_FILES, RowStyle, encode
 from pipeline.sink import Sink
 from pipeline.stopping import Stop, ended_by_signals
 from pipeline.survey import Taken, survey
 from pipeline.transport import LOOPBACK_HOSTS
+from pipeline.watch import Place, Watch, Watched
 from pipeline.worker import Worker
 
 _CHUNKS_READ_AT_ONCE = 32
@@ -75,7 +77,7 @@ class Order:
     cache: Path
     read_input: bool = True
     retry: Retry | None = None
-    log_level: Level = "info"
+    log_level: Level | None = None
     clock: Callable[[], float] = time.time
     timer: Timer = STEADY
     jitter: Callable[[], float] = random.random
@@ -110,7 +112,9 @@ async def run(order: Order) -> Outcome:
         ledger = opened.enter_context(Ledger(folder / rundir.LEDGER))
         manifest = agreed_manifest(order, ledger)
         write_manifest(folder, manifest)
-        log = opened.enter_context(Log(folder / rundir.LOG, level=order.log_level, clock=clock))
+        level = order.log_level or order.config.output.log_level
+        told = order.console.say if order.console.verbose else None
+        log = opened.enter_context(Log(folder / rundir.LOG, level=level, clock=clock, told=told))
         log.event("run_began", run_id=manifest.run_id, version=pipeline.__version__)
         connection = await opened.enter_async_context(connection_of(order))
         gate = gate_of(order, ledger)
@@ -129,8 +133,9 @@ async def run(order: Order) -> Outcome:
         for line in in_words(plan):
             order.console.say(line)
         flow = _Flow(order, manifest, ledger, files, connection.client, gate, log)
-        stopped = await flow.run(plan.posts)
-        outcome = _finished(folder, manifest, ledger, stopped)
+        stopped, watch = await flow.run(plan.posts)
+        outcome = _finished(folder, manifest, ledger, stopped, clock())
+        await watch.end(outcome.exit_code, outcome.stopped)
         log.event("run_ended", exit_code=outcome.exit_code, reason=str(stopped) if stopped else None)
         return outcome
 
@@ -153,7 +158,6 @@ class _Flow:
         self._order = order
         self._gate = gate
         self._stop = Stop(self._gate, order.console)
-        self._progress = _progress(ledger.counts())
         self._sink = Sink(ledger, files, reserve_bytes=config.limits.reserve_bytes, on_low_space=self._stop_for_space)
         requests = Requests(
             question,
@@ -165,19 +169,25 @@ class _Flow:
             clock=order.clock,
             jitter=order.jitter,
         )
+        last_success_at = float(told) if (told := ledger.fact(LAST_SUCCESS)) else None
+        self._watch = Watch(
+            Watched(ledger.counts(), gate, requests, self._stop, files),
+            Place(config, order.folder, manifest.run_id, order.console, log, order.clock, last_success_at),
+        )
         self._worker = Worker(requests, max_bisect_posts=config.limits.max_bisect_posts, told=self._settled)
-        self._index_worker = IndexWorker(requests, config.input.index_id or "", told=self._count)
+        self._index_worker = IndexWorker(requests, config.input.index_id or "", told=self._watch.count)
         self._handed_out = self._ended = 0
         self._news = News()
 
-    async def run(self, posts: int) -> StopRun | None:
+    async def run(self, posts: int) -> tuple[StopRun | None, Watch]:
         """Answer every pending chunk, as planned with so many POSTs. Returns why it stopped before that, if it did."""
-        self._progress.posts_planned = self._gate.posts_spent + posts
+        self._watch.posts_planned = self._gate.posts_spent + posts
         drain_seconds = self._order.config.limits.drain_seconds
         try:
             async with anyio.create_task_group() as watching:
                 watching.start_soon(self._stop.watch_signals)
-                watching.start_soon(self._show_progress)
+                watching.start_soon(self._watch.show)
+                watching.start_soon(self._watch.publish)
                 async with anyio.create_task_group() as writing:
                     writing.start_soon(self._sink.run)
                     with closing(self._sink):
@@ -187,7 +197,9 @@ class _Flow:
                 watching.cancel_scope.cancel()
         except* StopRun as stops:
             self._stop.because(_first(stops))
-        return self._stop.reason
+        finally:
+            self._order.console.erase()
+        return self._stop.reason, self._watch
 
     def _ask(self, asking: TaskGroup) -> None:
         """Set going what asks: of a whole index one worker, of single videos a producer and the workers."""
@@ -244,7 +256,7 @@ class _Flow:
 
     def _settled(self, end: Settlement) -> None:
         """The end of a chunk is durable."""
-        self._count(len(end.scored) + len(end.no_match), len(end.failures))
+        self._watch.count(len(end.scored), len(end.no_match), Counter(failure.code for failure in end.failures))
         self._chunk_ended()
 
     def _chunk_ended(self) -> None:
@@ -265,21 +277,12 @@ class _Flow:
                 "`bulk-classify run` takes them in"
             )
 
-    def _count(self, answered: int, failed: int) -> None:
-        self._progress.failed += failed
-        self._progress.settled += answered + failed
-
-    async def _show_progress(self) -> None:
-        console = self._order.console
-        while True:
-            await anyio.sleep(console.seconds_between_lines)
-            self._progress.posts = self._gate.posts_spent
-            console.show(self._progress.line(anyio.current_time()))
-
     def _stop_for_space(self) -> None:
         reserve = self._order.config.limits.reserve_bytes
         self._stop.because(
-            StorageError(f"{self._order.folder}: less than {reserve:,} bytes are free (limits.reserve_bytes)")
+            StorageError(
+                f"{self._order.folder}: less than {reserve:,} bytes are free (limits.reserve_bytes): make room"
+            )
         )
 
 
@@ -370,21 +373,8 @@ def pace_of(config: Config) -> Pace:
     )
 
 
-def _progress(counts: Counts) -> Progress:
-    videos = sum(counts.videos.values())
-    settled = videos - counts.videos[VideoState.OPEN]
-    return Progress(
-        videos=videos,
-        settled=settled,
-        failed=counts.videos[VideoState.FAILED],
-        posts_planned=0,
-        began_at=anyio.current_time(),
-        settled_before=settled,
-    )
-
-
-def _finished(folder: Path, manifest: Manifest, ledger: Ledger, stopped: StopRun | None) -> Outcome:
-    """Write down how the run stands now, in the files that are written whole."""
+def _finished(folder: Path, manifest: Manifest, ledger: Ledger, stopped: StopRun | None, now: float) -> Outcome:
+    """Write down how the run stands ``now``, in the files that are written whole."""
     counts = ledger.counts()
     if not counts.videos[VideoState.OPEN]:
         stopped = None
@@ -393,6 +383,8 @@ def _finished(folder: Path, manifest: Manifest, ledger: Ledger, stopped: StopRun
             ledger.recover()
             if stopped is not None:
                 ledger.remember(STOP_REASON, str(stopped))
+            elif not counts.videos[VideoState.FAILED]:
+                ledger.remember(LAST_SUCCESS, repr(now))
             if isinstance(stopped, QuotaReached) and stopped.resume_after is not None:
                 ledger.remember(RESUME_AFTER, utc(stopped.resume_after))
         failures = b"".join(encode(row) for row in ledger.failure_rows(manifest.run_id))

@@ -8,6 +8,7 @@ after a file is made or renamed in it, or a power cut could lose the name of a f
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -25,7 +26,9 @@ from pipeline.rows import FAILURES, ROW_FILES
 RUN_JSON = "run.json"
 LEDGER = "ledger.sqlite"
 LOG = "run.log"
+METRICS = "run.prom"
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -60,7 +63,7 @@ def _refuse_foreign(path: Path, *, is_folder: bool) -> None:
         raise StorageError(f"{path}: not a regular file; a run directory holds no links")
 
 
-_OURS = frozenset({*ROW_FILES, RUN_JSON, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", LOG, FAILURES})
+_OURS = frozenset({*ROW_FILES, RUN_JSON, LEDGER, f"{LEDGER}-wal", f"{LEDGER}-shm", LOG, FAILURES, METRICS})
 
 
 @contextmanager
@@ -93,7 +96,9 @@ def account_held(locks: Path, account: str, folder: Path) -> Iterator[None]:
     try:
         if not _locked(descriptor, tries=1):
             holder = os.pread(descriptor, 4096, 0).decode(errors="replace")
-            raise RunHeld(f"another run of this account is at work on this machine: {holder}")
+            raise RunHeld(
+                f"another run of this account is at work on this machine: {holder}; wait for it or stop it first"
+            )
         with translated(path):
             os.ftruncate(descriptor, 0)
             write_all(descriptor, b"process %d, %s" % (os.getpid(), os.fsencode(folder.absolute())), 0)
@@ -176,7 +181,8 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         name = error.filename if isinstance(error.filename, str) else path  # it may be a descriptor's number
-        raise StorageError(f"{name}: {error.strerror or error}") from error
+        advice = "; make room" if error.errno in _FULL else ""
+        raise StorageError(f"{name}: {error.strerror or error}{advice}") from error
 
 
 class RowFiles:
@@ -227,7 +233,9 @@ class RowFiles:
             path = self._folder / ROW_FILES[file]
             with translated(path):
                 if not os.fstat(self._descriptors[file]).st_nlink:
-                    raise StorageError(f"{path}: somebody has deleted or replaced this file while it was written")
+                    raise StorageError(
+                        f"{path}: somebody has deleted or replaced this file while it was written; put it back"
+                    )
                 write_all(self._descriptors[file], blocks[file], self.lengths[file])
         for file in written:
             with translated(self._folder / ROW_FILES[file]):

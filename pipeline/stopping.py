@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import anyio
 
+from pipeline.console import Console
 from pipeline.errors import Interrupted, QuotaReached, StopRun
 from pipeline.pacing import Gate
-from pipeline.progress import Console
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -176,7 +176,7 @@ class Worker:
     def _doubt_the_job(self, prompt_group: int, refusal: RequestFailed, asked: frozenset[str]) -> None:
         message, refused_first = self.experience.refused.setdefault(prompt_group, (str(refusal), asked))
         if message == str(refusal) and refused_first.isdisjoint(asked):
-            raise JobRefused(f"the platform refuses this job: {refusal}")
+            raise JobRefused(f"the platform refuses this job: {refusal}. Correct [job] in the config")
         if refused_first.issuperset(asked):  # a half of it: the other half shares no video with this one
             self.experience.refused[prompt_group] = (str(refusal), asked)
 

@@ -23,7 +23,7 @@ from aiolimiter import AsyncLimiter
 from anyio.abc import Process
 
 from pipeline.config import ApiKey, load
-from pipeline.progress import Console
+from pipeline.console import Console
 from pipeline.rate import Timer
 from pipeline.rows import CLIPS, FAILURES, SCORES, VIDEOS
 from pipeline.run import Order, Outcome, run

@@ -26,9 +26,9 @@ from hypothesis import strategies as st
 
 from pipeline.bulk import entries_of
 from pipeline.chunks import Standing
+from pipeline.console import Console
 from pipeline.errors import EndpointGone, JobRefused, KeyRefused, PlatformDown, QuotaReached, StopRun, UsageError
 from pipeline.models import Page, Unreadable
-from pipeline.progress import Console
 from pipeline.rehearsal import rehearsed
 from pipeline.rows import SCORES, VIDEOS
 from pipeline.run import Retry, run

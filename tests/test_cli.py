@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 
+import click
+import pytest
+
+from pipeline import cli
+from pipeline.config import OPTIONS
+from pipeline.config_keys import KEYS
 from pipeline.rows import VIDEOS
 from tests.runs import CLASSES, KEY, ROOT, Desk, library
 from tests.servers.contract import ContractServer, Status
@@ -24,7 +33,7 @@ async def test_a_run_answers_every_video_tells_so_and_a_second_one_sends_nothing
     assert (first.exit_code, again.exit_code, again.stdout, again.stderr) == (0, 0, "", "")
     told = json.loads(first.stdout)
     assert (told["videos"], told["scored"] + told["no_match"], told["open"]) == (30, 30, 0)
-    assert "videos: 30 of 30 answered, 0 failed, 0 open" in first.stderr
+    assert "videos:  30 of 30 answered, 0 failed, 0 open" in first.stderr
     assert (len(server.posts), desk.files_with(KEY), KEY in first.stderr + first.stdout) == (1, [], False)
 
 
@@ -46,7 +55,7 @@ async def test_failed_videos_are_code_3_and_every_command_tells_the_same(desk: D
         finished = await desk.command("run", desk.config)
         assert finished.exit_code == 3
         assert (await desk.command("resume", desk.out)).exit_code == 3
-    assert "failed: 1 with resource_not_exist" in finished.stderr
+    assert "failed:  1 with resource_not_exist\n" in finished.stderr
     status = await desk.command("status", desk.out, "--json")
     verified = await desk.command("verify", desk.out, "--json")
     assert (status.exit_code, verified.exit_code) == (0, 0)
@@ -167,6 +176,52 @@ async def test_config_check_tells_every_key_as_json(desk: Desk) -> None:
     told = json.loads(finished.stdout)
     assert (finished.exit_code, told["limits.concurrency"]) == (0, {"value": 8, "origin": "default"})
     assert KEY not in finished.stdout + finished.stderr
+
+
+# --------------------------------------------------------------------------------------------------------------- help
+
+
+def every_command(command: click.Command = cli._commands, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, with what is typed for it."""
+    for name, child in getattr(command, "commands", {}).items():
+        if isinstance(child, click.Group):
+            yield from every_command(child, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", child
+
+
+COMMANDS = dict(every_command())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_tells_what_counts_without_it_and_its_config_key(name: str) -> None:
+    own_keys = OPTIONS
+    for option in (one for one in COMMANDS[name].params if isinstance(one, click.Option)):
+        told = option.help or ""
+        assert told, option.name
+        assert option.is_flag or option.required or "[default: " in told or "; default: " in told, option.opts
+        keys = re.findall(r"config key: ([\w.]+)\]", told)
+        assert all(key in KEYS for key in keys), keys
+        if name == "run":
+            assert keys == [own_keys[one] for one in option.opts if one in own_keys], option.opts
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_an_example_that_can_be_typed(name: str) -> None:
+    examples = re.findall(r"^  (bulk-classify .+)$", COMMANDS[name].epilog or "", re.MULTILINE)
+    assert examples
+    for line in examples:
+        _, *words = shlex.split(line)
+        assert words[: len(name.split())] == name.split()
+        COMMANDS[name].make_context(name, words[len(name.split()) :])
+
+
+async def test_help_groups_the_commands_and_forgets_none(desk: Desk) -> None:
+    told = (await desk.command("--help")).stdout
+    headings = [line for line in told.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings[1:] == [f"{heading}:" for heading in cli._HEADINGS]
+    assert [name for name in cli._commands.commands if f"\n  {name} " not in told] == []
+    assert "..." not in told.partition("Options:")[2]
 
 
 def test_help_of_every_command_is_quick_because_it_loads_neither_aiohttp_nor_numpy() -> None:

@@ -103,7 +103,7 @@ async def refused(desk: Desk, refusal: str, *arguments: str | Path) -> Finished:
     return Finished(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
 
-FULL, BROKEN = "No space left on device", "Input/output error"
+FULL, BROKEN = "No space left on device; make room", "Input/output error"
 
 
 @on_linux

@@ -8,6 +8,7 @@ Rows in the README's ``json`` blocks are looked up in what the quickstart wrote.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import os
@@ -25,9 +26,14 @@ import msgspec
 import pytest
 
 from pipeline import cli, errors
+from pipeline.failure_codes import MEANINGS, Meaning
+from pipeline.metrics import METRICS, PREFIX, Ending, Histogram
 from pipeline.plan import Plan
+from pipeline.progress import ACTIVITIES, live_view, plain
 from pipeline.rows import CLIPS, FAILURES, ROW_FILES, SCORES, VIDEOS, ClipRow, FailureRow, ScoreRow, VideoRow
 from pipeline.status import Status
+from tests.test_metrics import GAUGES, families
+from tests.test_progress import FACTS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -264,6 +270,84 @@ def test_every_event_is_explained() -> None:
     }
 
     assert set(first_column(section(DOCS / "output.md", "## `run.log`"))) == logged
+
+
+def facts_logged() -> dict[str, set[str]]:
+    """The facts of every event, as the code names them."""
+    found: dict[str, set[str]] = {}
+    for module in (ROOT / "pipeline").rglob("*.py"):
+        for call in (one for one in ast.walk(ast.parse(module.read_bytes())) if isinstance(one, ast.Call)):
+            if isinstance(call.func, ast.Attribute) and call.func.attr == "event" and call.args:
+                assert isinstance(call.args[0], ast.Constant)
+                facts = {str(keyword.arg) for keyword in call.keywords}
+                found.setdefault(str(call.args[0].value), set()).update(facts)
+    return found
+
+
+def test_every_fact_of_every_event_is_explained() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| \w+ \| (.*?) \|", section(DOCS / "output.md", "## `run.log`"), re.MULTILINE)
+
+    assert {name: set(re.findall(r"`(\w+)`", facts)) for name, facts in rows} == facts_logged()
+
+
+def test_every_failure_code_is_explained() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.+) \| (.+) \|$", section(DOCS / "codes.md", "## Codes of failed videos"), re.MULTILINE
+    )
+
+    assert {code: Meaning(what, advice) for code, what, advice in rows} == dict(MEANINGS)
+
+
+def own_codes(failed: type[errors.RequestFailed]) -> Iterator[str]:
+    yield failed.code
+    for narrower in failed.__subclasses__():
+        yield from own_codes(narrower)
+
+
+def test_every_code_of_our_own_has_a_meaning() -> None:
+    written = {
+        code
+        for name in ("client", "transport", "walk")
+        for code in re.findall(r"code=\"(\w+)\"", (ROOT / f"pipeline/{name}.py").read_text("utf-8"))
+    }
+
+    assert {*own_codes(errors.RequestFailed), *written} - set(MEANINGS) == set()
+
+
+# ------------------------------------------------------------------------------------------------------------- metrics
+
+
+def test_every_metric_is_explained_with_its_type_and_labels() -> None:
+    rows = re.findall(
+        r"^\| `bulk_classify_(\w+)` \| (\w+) \| (.*?) ?\| .+ \|$",
+        section(DOCS / "monitoring.md", "### Metrics"),
+        re.MULTILINE,
+    )
+
+    assert [(name, kind) for name, kind, _ in rows] == [(metric.name, metric.kind) for metric in METRICS]
+    ended = dataclasses.replace(
+        GAUGES, durations={"POST": Histogram()}, ending=Ending(75, "quota_reached"), last_success_at=1.0
+    )
+    labels = {
+        name.removeprefix(f"{PREFIX}_"): {label for one in family.samples for label in one.labels} - {"le", "directory"}
+        for name, family in {**families(GAUGES), **families(ended)}.items()
+    }
+    assert {name.removesuffix("_total"): set(re.findall(r"`(\w+)`", told)) for name, _, told in rows} == labels
+
+
+def test_the_example_alerts_are_about_metrics_that_exist() -> None:
+    (rules,) = [block.text for block in blocks(DOCS / "monitoring.md") if block.language == "yaml"]
+    known = {f"{PREFIX}_{metric.name}" for metric in METRICS}
+
+    assert set(re.findall(rf"{PREFIX}_\w+", rules)) - known == set()
+    assert re.findall(r"activity=\"(\w+)\"", rules) == ["probing"]
+    assert "probing" in ACTIVITIES
+
+
+def test_the_view_that_is_shown_is_the_one_that_is_drawn() -> None:
+    shown = next(block.text for block in blocks(DOCS / "monitoring.md") if block.language == "text")
+
+    assert shown.splitlines() == [plain(line) for line in live_view(FACTS, 79)]
 
 
 def test_every_module_is_in_the_architecture_and_no_other() -> None:

@@ -118,7 +118,7 @@ async def test_bad_lines_may_be_skipped_and_are_told(desk: Desk, ledger: Ledger)
 async def test_an_input_without_a_single_id_is_refused(desk: Desk, ledger: Ledger) -> None:
     desk.write_config(NOWHERE)
     desk.write_ids({})
-    with pytest.raises(InputError, match=r"^the input holds no video id$"):
+    with pytest.raises(InputError, match=r"^the input holds no video id: check input.ids, or input.index_id$"):
         await read(desk, ledger)
 
 

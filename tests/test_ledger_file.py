@@ -57,7 +57,7 @@ def test_another_formats_ledger_is_refused(path: Path, ledger: Ledger) -> None:
     by_hand(path, "PRAGMA user_version = 99")
     with pytest.raises(StorageError) as refusal:
         Ledger(path)
-    assert str(refusal.value) == f"{path}: written by another version (format 99, not 2)"
+    assert str(refusal.value) == f"{path}: written by another version (format 99, not 2); use that one"
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def test_another_versions_file_is_refused(tmp_path: Path) -> None:
     written_with(tmp_path, format=2, fingerprint="of another kind", run_id=...)
     with pytest.raises(StorageError) as refusal:
         read_manifest(tmp_path)
-    assert str(refusal.value) == f"{tmp_path / RUN_JSON}: written by another version (format 2, not 1)"
+    assert str(refusal.value) == f"{tmp_path / RUN_JSON}: written by another version (format 2, not 1); use that one"
 
 
 NO_FINGERPRINTS: list[object] = [None, [], {}, "x"]
@@ -237,4 +237,7 @@ def test_a_folder_without_the_file_is_no_run_directory(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "gone", tmp_path / "file"):
         with pytest.raises(UsageError) as refusal:
             read_manifest(folder)
-        assert str(refusal.value) == f"{folder}: not a run directory (it has no {RUN_JSON})"
+        assert (
+            str(refusal.value)
+            == f"{folder}: not a run directory (it has no {RUN_JSON}); give the --out or output.dir of a run"
+        )

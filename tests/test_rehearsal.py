@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline import rundir
+from pipeline.console import Console
 from pipeline.errors import InputError, KeyRefused, StopRun, StorageError, UsageError
 from pipeline.ledger import Ledger
 from pipeline.models import Video
@@ -21,7 +22,6 @@ from pipeline.plan import Plan, in_words
 from pipeline.platform.embed import WordEmbedder
 from pipeline.platform.store import Store
 from pipeline.platform.videos import IndexedVideo, Track
-from pipeline.progress import Console
 from pipeline.rehearsal import rehearsed
 from pipeline.run import Retry, run
 from tests.builders import by_hand
@@ -351,7 +351,7 @@ async def test_what_a_run_refuses_before_its_first_post_is_refused_alike(desk: D
     (desk.folder / "ids.csv").write_text("video_id\ngood\nb@d\n")
     assert f"{desk.folder}/ids.csv:3: " in await refused_alike(desk, InputError)
     desk.write_ids({})
-    assert await refused_alike(desk, InputError) == "the input holds no video id"
+    assert await refused_alike(desk, InputError) == "the input holds no video id: check input.ids, or input.index_id"
     desk.write_ids(library(2))
     desk.write_config("http://127.0.0.1:1/v1.2", input__ids=["nowhere.csv"])
     assert "nowhere.csv" in await refused_alike(desk, InputError)

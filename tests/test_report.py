@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from pipeline import errors
 from pipeline.chunks import PostState, VideoState
 from pipeline.errors import StorageError, UsageError
+from pipeline.failure_codes import MEANINGS
 from pipeline.platform.embed import DEFAULT_SPACE
 from pipeline.platform.store import Store
 from pipeline.report.committed import ClipLine, ScoreLine, committed_rows
 from pipeline.report.document import SCRIPTS, document
 from pipeline.report.embedded import embedded
 from pipeline.report.facts import Facts, facts_of
-from pipeline.report.meanings import FAILURES, REASONS
+from pipeline.report.meanings import REASONS
 from pipeline.report.pace import Fate, fate_of, posts_of, stretches_of
 from pipeline.report.readable import readable
 from pipeline.report.tally import BINS, ClassTally, add_clips, chosen, scores_of, tally_of
@@ -82,7 +83,11 @@ async def test_a_run_at_work_is_reported_and_not_disturbed(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (("report", "nowhere"), 2, "error: nowhere: not a run directory (it has no run.json)\n"),
+        (
+            ("report", "nowhere"),
+            2,
+            "error: nowhere: not a run directory (it has no run.json); give the --out or output.dir of a run\n",
+        ),
         (
             ("report", "out", "--video", "strange"),
             2,
@@ -239,7 +244,7 @@ def test_every_code_of_ours_and_every_reason_is_explained() -> None:
         for keyword in call.keywords
         if keyword.arg == "code" and isinstance(keyword.value, ast.Constant)
     }
-    assert leaves(errors.RequestFailed) | given_codes | {kind.code for kind in KINDS} <= FAILURES.keys()
+    assert leaves(errors.RequestFailed) | given_codes | {kind.code for kind in KINDS} <= MEANINGS.keys()
     told = re.search(r"`posts_by_reason`.*?by why: (.*) \|", (ROOT / "docs/json.md").read_text("utf-8"))
     assert told is not None
     assert re.findall(r"`(\w+)`", told[1]) == list(REASONS)

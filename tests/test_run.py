@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from pipeline.config import freeze, thaw
+from pipeline.console import Console
 from pipeline.errors import InputError, QuotaReached, RunHeld
 from pipeline.manifest import read_manifest
-from pipeline.progress import Console
 from pipeline.rows import FAILURES, VIDEOS
 from pipeline.run import Order, Outcome, pace_of, run
 from pipeline.rundir import held

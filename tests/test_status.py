@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.chunks import PostState
 from pipeline.errors import StorageError, UsageError
 from pipeline.ledger import Ledger
+from pipeline.log import utc
+from pipeline.manifest import read_manifest, write_manifest
 from pipeline.models import Video
 from pipeline.packing import Packer
+from pipeline.quota import Window
 from pipeline.rows import CLIPS, FAILURES, SCORES, VIDEOS
-from pipeline.rundir import LEDGER, RUN_JSON
-from pipeline.status import Status, in_words, status_of
+from pipeline.rundir import LEDGER, RUN_JSON, held
+from pipeline.status import Finish, QuotaStatus, Status, finish, in_words, status_of
 from tests.builders import RUN_ID, OpenRun, end, opened, small_run
 
 
@@ -60,6 +66,10 @@ def test_a_run_half_way(tmp_path: Path) -> None:
         posts_sent=2,
         posts={"intended": 0, "answered": 1, "refused": 0, "unknown": 1, "not_sent": 1},
         posts_by_reason={"first": 1, "resend": 1},
+        posts_per_second=None,
+        posts_per_second_allowed=None,
+        quota=None,
+        seconds_left=None,
         failures={"video_refused": 1},
         committed_bytes=sizes(tmp_path),
         stop_reason=None,
@@ -70,15 +80,100 @@ def test_a_run_half_way(tmp_path: Path) -> None:
 
 def test_a_run_half_way_for_people(tmp_path: Path) -> None:
     half_way(tmp_path)
+    scores, clips, videos = sizes(tmp_path).values()
     assert in_words(status_of(tmp_path)) == [
-        f"run {RUN_ID} in {tmp_path}",
-        "videos: 4 of 7 answered, 1 failed, 2 open",
+        f"run:     {RUN_ID} in {tmp_path}",
+        "videos:  4 of 7 answered, 1 failed, 2 open",
         "answers: 2 scored, 2 without a match",
-        "POSTs: 4 planned, 2 sent, 1 first, 1 resend; 1 of unknown fate",
-        f"failed: 1 with video_refused, see {FAILURES}",
-        *(f"{name}: {size:,} bytes" for name, size in sizes(tmp_path).items()),
+        "POSTs:   4 planned, 2 sent; 1 of unknown fate",
+        "         1 first, 1 sent again",
+        "failed:  1 with video_refused",
+        "         the platform refuses this video without a code; look at the message in",
+        "         failures.ndjson",
+        f"         each with its reason in {FAILURES}",
+        f"files:   scores.ndjson{scores:>16,} bytes",
+        f"         clips.ndjson {clips:>16,} bytes",
+        f"         videos.ndjson{videos:>16,} bytes",
         f"next: bulk-classify resume {tmp_path}",
     ]
+
+
+def test_a_run_that_has_ended_tells_how_long_it_took_and_how_many_rows_there_are(tmp_path: Path) -> None:
+    """The rows that are committed, and not a torn one behind them."""
+    half_way(tmp_path)
+    rows = [len((tmp_path / name).read_bytes().splitlines()) for name in (SCORES, CLIPS, VIDEOS)]
+    with (tmp_path / SCORES).open("ab") as file:
+        file.write(b"torn\n")
+    status = status_of(tmp_path)
+    finished = finish(tmp_path, status, 5_400.0)
+    assert (finished, rows[2]) == (Finish(5_400.0, dict(zip((SCORES, CLIPS, VIDEOS), rows, strict=True))), 4)
+    told = in_words(status, finished)
+    assert "took:    1 h 30 min" in told
+    assert f"         videos.ndjson{4:>12,} rows{status.committed_bytes[VIDEOS]:>16,} bytes" in told
+
+
+def test_a_file_that_is_gone_cannot_be_counted(tmp_path: Path) -> None:
+    half_way(tmp_path)
+    status = status_of(tmp_path)
+    (tmp_path / SCORES).unlink()
+    with pytest.raises(StorageError, match=SCORES):
+        finish(tmp_path, status, 1.0)
+
+
+NOW = 1_700_000_000.0
+
+
+def with_limits(folder: Path, window: Window | None, **limits: Any) -> None:
+    """A run half way, with such limits, whose ledger remembers such a window."""
+    half_way(folder)
+    manifest = read_manifest(folder)
+    changed = msgspec.structs.replace(manifest.config.limits, **limits)
+    write_manifest(folder, replace(manifest, config=msgspec.structs.replace(manifest.config, limits=changed)))
+    with Ledger(folder / LEDGER) as ledger, ledger.atomic():
+        if window is not None:
+            ledger.remember_window(window)
+        for chunk in (1, 2):
+            ledger._run("UPDATE post SET intended_at = ? WHERE chunk = ?", NOW - 30 * chunk, chunk)
+
+
+@pytest.mark.parametrize(
+    ("window", "limits", "quota"),
+    [
+        (None, {}, None),
+        (Window(7, NOW + 60), {}, None),  # counted, and limited by nobody
+        (Window(7, NOW + 60), {"posts_per_window": 20}, QuotaStatus(20, 7, 13, utc(NOW + 60))),
+        (Window(7, NOW + 60, 9), {"posts_per_window": 20}, QuotaStatus(9, 7, 2, utc(NOW + 60))),
+        (Window(30, NOW + 60, 9), {}, QuotaStatus(9, 30, 0, utc(NOW + 60))),
+        (Window(7, NOW - 1), {"posts_per_window": 20}, QuotaStatus(20, 0, 20, utc(NOW + 86_400))),
+        (None, {"posts_per_window": 20}, QuotaStatus(20, 0, 20, utc(NOW + 86_400))),
+    ],
+)
+def test_the_quota_is_the_least_that_anybody_allows_less_what_is_used(
+    tmp_path: Path, window: Window | None, limits: dict[str, Any], quota: QuotaStatus | None
+) -> None:
+    with_limits(tmp_path, window, **limits)
+    assert status_of(tmp_path, lambda: NOW).quota == quota
+
+
+@pytest.mark.parametrize(
+    ("limits", "left"),
+    [
+        ({}, 60.0),  # two chunks are open, and in the last minute two POSTs have left
+        ({"posts_per_window": 1}, 90 + 86_400 + 30.0),  # the one in the next window, the other in that after it
+        ({"posts_per_window": 1, "on_quota": "stop"}, None),
+    ],
+)
+def test_while_somebody_is_at_work_the_pace_and_what_is_left_are_told(
+    tmp_path: Path, limits: dict[str, Any], left: float | None
+) -> None:
+    with_limits(tmp_path, Window(1, NOW + 90, 1) if limits else None, requests_per_second=2.0, **limits)
+    with held(tmp_path):
+        status = status_of(tmp_path, lambda: NOW)
+    assert status.posts_per_second == pytest.approx(2 / 60)
+    assert status.posts_per_second_allowed == 2.0
+    assert status.running
+    assert "pace:    0.033 POSTs a second over the last minute, 2.00 allowed" in in_words(status)
+    assert status.seconds_left == (left and pytest.approx(left))
 
 
 def test_only_committed_bytes_count(tmp_path: Path) -> None:
@@ -94,7 +189,7 @@ def test_a_run_that_is_held_is_running_and_needs_no_command(tmp_path: Path) -> N
     with opened(tmp_path):
         status = status_of(tmp_path)
     assert (status.running, status.next_command) == (True, None)
-    assert in_words(status)[0] == f"run {RUN_ID} in {tmp_path} (running)"
+    assert in_words(status)[0] == f"run:     {RUN_ID} in {tmp_path} (running)"
 
 
 def test_a_finished_run(tmp_path: Path) -> None:
@@ -103,7 +198,7 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert (status.videos, status.scored, status.no_match, status.failed, status.open) == (6, 4, 1, 1, 0)
     assert status.chunks == {"pending": 0, "in_flight": 0, "done": 3, "replaced": 1}
     assert (status.next_command, status.posts_by_reason) == (f"bulk-classify retry {tmp_path}", {})
-    assert in_words(status)[3] == "POSTs: 3 planned, 0 sent"
+    assert in_words(status)[3] == "POSTs:   3 planned, 0 sent"
 
 
 def test_a_run_that_has_taken_in_nothing_yet(tmp_path: Path) -> None:
@@ -133,7 +228,10 @@ def test_what_is_no_run_directory_has_no_status(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "gone"):
         with pytest.raises(UsageError) as refusal:
             status_of(folder)
-        assert str(refusal.value) == f"{folder}: not a run directory (it has no {RUN_JSON})"
+        assert (
+            str(refusal.value)
+            == f"{folder}: not a run directory (it has no {RUN_JSON}); give the --out or output.dir of a run"
+        )
 
 
 def test_a_foreign_ledger_is_refused(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
+from pipeline.console import Console
 from pipeline.errors import Drained, Interrupted, KeyRefused, QuotaReached
 from pipeline.pacing import Gate, Pace
-from pipeline.progress import Console
 from pipeline.stopping import Stop
 
 

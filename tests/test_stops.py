@@ -410,7 +410,10 @@ async def test_a_directory_without_a_run_is_code_2_in_one_line_and_left_as_it_is
     for place in (desk.out, desk.folder / "nowhere"):
         finished = await desk.command(command, place)
         assert (finished.exit_code, finished.stdout) == (2, "")
-        assert finished.stderr == f"error: {place}: not a run directory (it has no {RUN_JSON})\n"
+        assert (
+            finished.stderr
+            == f"error: {place}: not a run directory (it has no {RUN_JSON}); give the --out or output.dir of a run\n"
+        )
         assert not place.exists() or not list(place.iterdir())
 
 

@@ -18,12 +18,13 @@ from markupsafe import Markup
 import pipeline
 from pipeline.chunks import VideoState
 from pipeline.config import job_of
+from pipeline.failure_codes import in_words
 from pipeline.log import utc
 from pipeline.models import Job, JobClass
 from pipeline.progress import duration
 from pipeline.report.embedded import NAME_CHARACTERS, embedded
 from pipeline.report.facts import MAX_CLIPS, Facts, FailuresOfCode
-from pipeline.report.meanings import ELSE, FAILURES, REASONS
+from pipeline.report.meanings import REASONS
 from pipeline.report.pace import Fate
 from pipeline.report.readable import readable
 from pipeline.report.telling import source_of, standing_of, steps_of, warnings
@@ -156,14 +157,13 @@ def _posts(facts: Facts) -> dict[str, Any]:
 
 
 def _failure(one: FailuresOfCode) -> dict[str, Any]:
-    meaning = FAILURES.get(one.code, ELSE)
+    meaning = in_words(one.code)
     return {
         "code": readable(one.code, NAME_CHARACTERS),
         "videos": one.videos,
         "retryable": one.retryable,
         "statuses": ", ".join(map(str, sorted(one.http_statuses)[:5])),
-        "means": meaning.means,
-        "remedy": meaning.remedy,
+        "meaning": f"{meaning[:1].upper()}{meaning[1:]}.",
         "examples": one.examples,
         "more": one.videos - len(one.examples),
     }

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tests.screenshots import report
+from tests.screenshots import report, terminal
 
-PARTS: Mapping[str, Callable[[Path], Iterator[Path]]] = {"report": report.pictures}
+PARTS: Mapping[str, Callable[[Path], Iterator[Path]]] = {"report": report.pictures, "terminal": terminal.take}
 """What there are pictures of. Each part takes the folder, and yields the path of each picture that it has made."""
 
 

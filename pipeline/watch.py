@@ -1,0 +1,234 @@
+"""A run, looked at from beside: what its live view, its heartbeat and its metrics tell of it.
+
+Nothing is counted for the sake of being shown but what a chunk has come to. All else (the gate's count of the quota,
+what became of the POSTs, how long the files are) is read where it is kept when a view is drawn, twice a second, or when
+the metrics are written, four times a minute; so the hot path knows nothing of being watched.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+
+import pipeline
+from pipeline.chunks import Counts, PostState, VideoState
+from pipeline.config import Config
+from pipeline.console import Console
+from pipeline.errors import StopRun
+from pipeline.log import Log
+from pipeline.metrics import Ending, Gauges, exposition, publish
+from pipeline.pacing import Gate
+from pipeline.posting import Requests
+from pipeline.progress import Activity, Allowance, Facts, duration, heartbeat, live_view, seconds_left
+from pipeline.rows import ROW_FILES
+from pipeline.rundir import METRICS, RowFiles
+from pipeline.stopping import Stop
+
+_SECONDS_BETWEEN_METRICS = 15.0  # a usual scrape interval
+_LONGEST_LAST_WRITE_SECONDS = 10.0  # a file system that hangs must not keep the run from ending
+_PACE_SECONDS = 60.0
+_GRACE_SECONDS = 10.0  # the gate waits a little longer than a window lasts: people are told its end
+OUTCOMES = {PostState.ANSWERED: "answered", PostState.REFUSED: "refused", PostState.UNKNOWN: "unknown"}
+"""What becomes of a POST that has left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What is looked at. ``counts`` is how the run stood when this process began."""
+
+    counts: Counts
+    gate: Gate
+    requests: Requests
+    stop: Stop
+    files: RowFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which run it is, and where it is shown. ``clock`` gives seconds since the epoch, as does ``last_success_at``."""
+
+    config: Config
+    folder: Path
+    run_id: str
+    console: Console
+    log: Log
+    clock: Callable[[], float]
+    last_success_at: float | None = None
+
+
+class Watch:
+    """Shows one process of a run to its end. ``posts_planned`` are the POSTs that the run takes while nothing fails."""
+
+    def __init__(self, watched: Watched, place: Place) -> None:
+        self.posts_planned = 0
+        self._watched = watched
+        self._place = place
+        self._started_at = place.clock()
+        self._videos = Counter(watched.counts.videos)
+        self._failures = Counter(watched.counts.failures)
+        self._settled_now = 0
+        self._speed = Speed(anyio.current_time())
+        self._writing = anyio.CapacityLimiter(1)
+        self._unwritable: set[Path] = set()
+
+    def count(self, scored: int, no_match: int, failures: Mapping[str, int]) -> None:
+        """So many videos have been answered, and so many have failed, by code."""
+        self._videos.update({VideoState.SCORED: scored, VideoState.NO_MATCH: no_match})
+        self._failures.update(failures)
+        self._settled_now += scored + no_match + sum(failures.values())
+
+    # ------------------------------------------------------------------------------------------------------- facts
+
+    def facts(self) -> Facts:
+        """How the run stands now."""
+        watched, limits = self._watched, self._place.config.limits
+        now, gate = self._place.clock(), watched.gate
+        activity, allowance = self._activity(now), self._allowance(now)
+        ended = sum(number for state, number in watched.requests.ended.items() if state in OUTCOMES)
+        pace = self._speed.pace(anyio.current_time(), ended, is_waiting=activity.kind == "waiting_for_quota")
+        return Facts(
+            now=now,
+            videos=sum(watched.counts.videos.values()),
+            scored=self._videos[VideoState.SCORED],
+            no_match=self._videos[VideoState.NO_MATCH],
+            failures=dict(self._failures),
+            posts=gate.posts_spent,
+            posts_planned=self.posts_planned,
+            pace=pace,
+            pace_allowed=limits.requests_per_second or None,
+            allowance=allowance,
+            activity=activity,
+            seconds_left=self._seconds_left(allowance, now),
+        )
+
+    def _activity(self, now: float) -> Activity:
+        gate, count = self._watched.gate, self._watched.gate.window_count
+        pause = gate.paused_seconds
+        if (reason := self._watched.stop.reason) is not None:
+            return Activity("draining", detail=str(reason))
+        if (opens_at := count.opens_at()) > now and not count.under_way:
+            resets_at = count.window.resets_at if count.window else opens_at
+            is_reset = 0 <= opens_at - resets_at < _GRACE_SECONDS
+            return Activity("waiting_for_quota", resets_at if is_reset else opens_at)
+        if gate.broken:
+            silent = gate.silent_seconds
+            gives_up_at = now - silent + self._place.config.limits.give_up_after_seconds
+            return Activity("probing", now + pause if pause else None, duration(silent), gives_up_at)
+        if pause:
+            return Activity("held_back", now + pause)
+        under_way = f"{count.under_way} POST{'s' * (count.under_way > 1)} under way or next" if count.under_way else ""
+        return Activity("answering", detail=under_way)
+
+    def _allowance(self, now: float) -> Allowance | None:
+        count, seconds = self._watched.gate.window_count, self._place.config.limits.window_seconds
+        if count.limit is None:
+            return None
+        if count.window is None or count.window.resets_at <= now:  # the next POST opens another
+            return Allowance(count.limit, 0, now + seconds, seconds)
+        return Allowance(count.limit, count.window.used, count.window.resets_at, seconds)
+
+    def _seconds_left(self, allowance: Allowance | None, now: float) -> float | None:
+        """None until a video is settled, and for a run that is to stop before its end."""
+        watched, is_waiting_allowed = self._watched, self._place.config.limits.on_quota == "wait"
+        posts = max(self.posts_planned - watched.gate.posts_spent, 0)
+        if not self._settled_now or watched.stop.reason is not None or watched.gate.broken:
+            return None
+        if allowance is not None and posts > allowance.left and not is_waiting_allowed:
+            return None
+        before = watched.counts.videos[VideoState.OPEN]
+        each = self._speed.busy_seconds / self._settled_now
+        return seconds_left(before - self._settled_now, each, posts, allowance, now)
+
+    # ------------------------------------------------------------------------------------------------------- views
+
+    async def show(self) -> None:
+        """Draw the view again and again, or write heartbeats, until cancelled."""
+        console = self._place.console
+        if not console.is_live:
+            await anyio.sleep(console.seconds_between_lines)
+        while True:
+            facts = self.facts()
+            console.draw(partial(live_view, facts), partial(heartbeat, facts))
+            await anyio.sleep(console.seconds_between_lines)
+
+    async def publish(self) -> None:
+        """Write the metrics again and again, until cancelled."""
+        while True:
+            await self._write(None)
+            await anyio.sleep(_SECONDS_BETWEEN_METRICS)
+
+    async def end(self, exit_code: int, stopped: StopRun | None) -> None:
+        """Write the metrics a last time."""
+        reason = None if stopped is None else reason_of(stopped)
+        with anyio.move_on_after(_LONGEST_LAST_WRITE_SECONDS):
+            await self._write(Ending(exit_code, reason))
+
+    async def _write(self, ending: Ending | None) -> None:
+        content = exposition(self._gauges(ending))
+        elsewhere = self._place.config.output.metrics_file
+        files = {self._place.folder / METRICS: True} | ({Path(elsewhere): False} if elsewhere else {})
+        for path, is_private in files.items():
+            try:
+                writing = partial(publish, path, content, is_private=is_private)
+                await run_sync(writing, limiter=self._writing, abandon_on_cancel=True)
+            except OSError as error:
+                if path not in self._unwritable:  # told once, and tried again all night
+                    self._place.log.event("metrics_not_written", "warning", file=str(path), reason=str(error.strerror))
+                self._unwritable.add(path)
+
+    def _gauges(self, ending: Ending | None) -> Gauges:
+        place, watched, facts = self._place, self._watched, self.facts()
+        posts = dict.fromkeys(OUTCOMES.values(), 0)
+        before = ((state, number) for (_, state), number in watched.counts.posts.items())
+        for state, number in chain(before, watched.requests.ended.items()):
+            if state in OUTCOMES:
+                posts[OUTCOMES[state]] += number
+        return Gauges(
+            directory=str(place.folder.absolute()),
+            name=place.config.name,
+            run_id=place.run_id,
+            version=pipeline.__version__,
+            facts=facts,
+            started_at=self._started_at,
+            posts=posts,
+            committed_bytes=dict(zip(ROW_FILES, watched.files.lengths, strict=True)),
+            durations=watched.requests.durations,
+            last_success_at=facts.now if ending is not None and ending.exit_code == 0 else place.last_success_at,
+            ending=ending,
+        )
+
+
+class Speed:
+    """How fast POSTs are made, from how many were made when somebody looked. Moments are by a clock that only rises.
+
+    ``busy_seconds`` have passed in which the quota was not waited for.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._seen = deque([(now, 0)])
+        self._looked_at = now
+        self.busy_seconds = 0.0
+
+    def pace(self, now: float, posts: int, *, is_waiting: bool) -> float | None:
+        """POSTs in a second over the last minute, where somebody has looked before; None in the first second."""
+        if not is_waiting:
+            self.busy_seconds += now - self._looked_at
+        self._looked_at = now
+        while len(self._seen) > 1 and self._seen[1][0] <= now - _PACE_SECONDS:
+            self._seen.popleft()
+        then, before = self._seen[0]
+        if now > self._seen[-1][0] + 1:
+            self._seen.append((now, posts))
+        return (posts - before) / (now - then) if now - then >= 1 else None
+
+
+def reason_of(stopped: StopRun) -> str:
+    """The kind of a reason, as metrics name it: ``quota_reached``."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in type(stopped).__name__).strip("_")
