@@ -379,6 +379,22 @@ async def test_what_the_vendor_no_longer_lists_stays_and_is_told(desk: Desk, ind
     assert held(index) == {"video0000", "video0001", "video0002", "own"}
 
 
+async def test_an_index_that_changes_all_the_time_is_not_said_to_lack_videos(desk: Desk, index: Path) -> None:
+    """What no listing showed may have moved behind its back."""
+    videos = library(60, 12)
+
+    def one_leaves(seen: Asked) -> None:
+        if seen.kind == "list" and seen.number % 2 == 0:
+            videos.pop(min(videos))
+
+    async with serving(videos) as server:
+        await bring(desk, index, server)
+        videos.pop("video0000")
+        server.faults = one_leaves
+        assert (await bring(desk, index, server))[0].not_listed == 0
+        assert len(videos) == 56, "listed three times"
+
+
 async def test_a_video_that_changed_keeps_the_tracks_that_came_from_files(desk: Desk, index: Path) -> None:
     videos = {"clip": 12.0}
     async with serving(videos) as server:

@@ -211,6 +211,16 @@ async def test_labels_of_what_the_index_does_not_have_are_named(index: Path, tmp
     ]
 
 
+async def test_a_label_about_a_clip_that_says_nothing_is_named(index: Path, tmp_path: Path) -> None:
+    silent = Track("visual", np.array([0.0]), np.array([1.0]), np.zeros((1, 256), dtype=np.float32))
+    with Store.open(index) as store:
+        store.add_videos([IndexedVideo("silent", "silent.mp4", 1, (silent,))], DEFAULT_SPACE)
+    path = write(tmp_path / "labels.csv", *CSV, "silent,,,visual,x,0")
+    with pytest.raises(InputError) as refused:
+        await calibrate_index(index, path)
+    assert str(refused.value) == f"{path}:6: the index has no visual clip there of video 'silent'"
+
+
 async def test_twenty_bad_lines_are_listed_and_all_are_counted(index: Path, tmp_path: Path) -> None:
     path = write(tmp_path / "labels.csv", CSV[0], *["w,,,visual,x,1"] * 50)
     with pytest.raises(InputError) as refused:
