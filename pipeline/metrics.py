@@ -8,11 +8,9 @@ out, never zero. Nothing here may cost the run anything: a file that cannot be w
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pipeline.progress import ACTIVITIES, Facts
@@ -195,18 +193,3 @@ def _escaped(value: str) -> str:
 
 def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(float(value))
-
-
-def publish(path: Path, content: bytes, *, is_private: bool) -> None:
-    """Put a whole file in its place, so that no reader finds a half; not durable. Raises ``OSError``.
-
-    The draft's name does not end as the collector wants it. A private file is its owner's alone, another everybody's:
-    the node exporter is another user.
-    """
-    draft = path.with_name(f".{path.name}.draft")
-    mode = 0o600 if is_private else 0o644
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)  # whatever the umask leaves of it
-        file.write(content)
-    draft.replace(path)

@@ -148,6 +148,21 @@ def replace_file(path: Path, content: bytes) -> None:
         sync_folder(path.parent)
 
 
+def publish(path: Path, content: bytes, *, is_private: bool) -> None:
+    """Put a whole file in its place for those who look on, and do not wait for the disk. Raises ``OSError``.
+
+    A reader finds no half, but a power cut may leave one. A private file is its owner's alone, another everybody's.
+    """
+    draft, mode = path.with_name(f".{path.name}.draft"), 0o600 if is_private else 0o644
+    descriptor = os.open(draft, _OPEN | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        os.fchmod(descriptor, mode)  # whatever the umask leaves of it
+        write_all(descriptor, content, 0)
+    finally:
+        os.close(descriptor)
+    draft.replace(path)
+
+
 def write_all(descriptor: int, content: bytes, offset: int) -> None:
     """Write every byte at an offset, however many calls it takes."""
     view = memoryview(content)

@@ -23,12 +23,12 @@ from pipeline.config import Config
 from pipeline.console import Console
 from pipeline.errors import StopRun
 from pipeline.log import Log
-from pipeline.metrics import Ending, Gauges, exposition, publish
+from pipeline.metrics import Ending, Gauges, exposition
 from pipeline.pacing import Gate
 from pipeline.posting import Requests
 from pipeline.progress import Activity, Allowance, Facts, duration, heartbeat, live_view, seconds_left
 from pipeline.rows import ROW_FILES
-from pipeline.rundir import METRICS, RowFiles
+from pipeline.rundir import METRICS, RowFiles, publish
 from pipeline.stopping import Stop
 
 _SECONDS_BETWEEN_METRICS = 15.0  # a usual scrape interval

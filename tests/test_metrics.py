@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from prometheus_client import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.metrics import METRICS, PREFIX, SECONDS_BOUNDS, Ending, Gauges, Histogram, exposition, publish
+from pipeline.metrics import METRICS, PREFIX, SECONDS_BOUNDS, Ending, Gauges, Histogram, exposition
 from pipeline.progress import Activity, Allowance, Facts
+from pipeline.rundir import publish
 
 NOW = 1_700_000_000.25
 GAUGES = Gauges(

@@ -33,7 +33,7 @@ async def test_the_command_gets_the_exit_code_and_the_status_and_no_key(tmp_path
     await finished(desk, sys.executable, "-c", WRITE)
     told: dict[str, Any] = json.loads((tmp_path / "told.json").read_bytes())
     assert (told["NOTIFY_EXIT_CODE"], told["NOTIFY_DIRECTORY"]) == ("0", str(desk.out))
-    assert "videos: 2 of 2 answered" in told["NOTIFY_SUMMARY"]
+    assert "videos:  2 of 2 answered" in told["NOTIFY_SUMMARY"]
     assert json.loads(told["NOTIFY_STATUS"])["videos"] == 2
     assert "HOME" in told
     assert KEY not in json.dumps(told)

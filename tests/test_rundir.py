@@ -159,7 +159,8 @@ def test_one_run_an_account_whatever_its_directory(tmp_path: Path) -> None:
         with pytest.raises(RunHeld) as refusal, account_held(*ours):
             pass
         assert str(refusal.value) == (
-            f"another run of this account is at work on this machine: process {process.pid}, /theirs"
+            f"another run of this account is at work on this machine: process {process.pid}, /theirs; "
+            "wait for it or stop it first"
         )
         with account_held(locks, "another-key", tmp_path):
             pass
