@@ -15,6 +15,7 @@ Not safe for threads by itself: one caller at a time.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import Protocol
@@ -168,8 +169,10 @@ class Ledger(IndexSpool, LedgerReports):
             number,
             limit,
         )
+        chunks = [chunk for chunk, _, _ in rows]
+        videos, held, burnt = self._open_videos(chunks), self._held(chunks), self._burnt(chunks)
         return [
-            Chunk(chunk, self._open_videos(chunk), reason, shortfalls, self._held(chunk), self._burnt(chunk))
+            Chunk(chunk, tuple(videos[chunk]), reason, shortfalls, tuple(held[chunk]), burnt[chunk])
             for chunk, reason, shortfalls in rows
         ]
 
@@ -181,39 +184,52 @@ class Ledger(IndexSpool, LedgerReports):
     def first_open_chunk(self) -> Chunk | None:
         """The first chunk that has not ended, without its videos: it may be a whole index."""
         row = self._one("SELECT chunk, reason FROM chunk WHERE state < 2 ORDER BY chunk LIMIT 1")
-        return None if row is None else Chunk(row[0], (), row[1], burnt=self._burnt(row[0]))
+        return None if row is None else Chunk(row[0], (), row[1], burnt=self._burnt([row[0]])[row[0]])
 
     def open_chunks(self) -> list[int]:
         """The numbers of the chunks that have not ended."""
         return [number for (number,) in self._all("SELECT chunk FROM chunk WHERE state < 2 ORDER BY chunk")]
 
-    def _open_videos(self, chunk: int) -> tuple[Video, ...]:
-        rows = self._all("SELECT id, duration FROM video WHERE chunk = ? AND state = 0 ORDER BY video", chunk)
-        return tuple(Video(video_id, duration) for video_id, duration in rows)
+    def _open_videos(self, chunks: Sequence[int]) -> defaultdict[int, list[Video]]:
+        videos: defaultdict[int, list[Video]] = defaultdict(list)
+        for chunk, video_id, duration in self._all(
+            "SELECT chunk, id, duration FROM video WHERE chunk IN (SELECT value FROM json_each(?)) AND state = 0 "
+            "ORDER BY video",
+            json.dumps(chunks),
+        ):
+            videos[chunk].append(Video(video_id, duration))
+        return videos
 
-    def _held(self, chunk: int) -> tuple[HeldWalk, ...]:
-        rows = self._all(
-            "SELECT walk, prompt_group, next_token, ended, asked FROM walk WHERE chunk = ? ORDER BY walk", chunk
-        )
-        return tuple(
-            HeldWalk(
-                group,
-                self._pages(walk),
-                token,
-                complete=ended == 1,
-                ended_short=ended == 2,
-                failed=ended == 3,
-                refused=ended == 4,
-                asked=asked and tuple(json.loads(asked)),
+    def _held(self, chunks: Sequence[int]) -> defaultdict[int, list[HeldWalk]]:
+        held: defaultdict[int, list[HeldWalk]] = defaultdict(list)
+        for chunk, walk, group, token, ended, asked in self._all(
+            "SELECT chunk, walk, prompt_group, next_token, ended, asked FROM walk "
+            "WHERE chunk IN (SELECT value FROM json_each(?)) ORDER BY walk",
+            json.dumps(chunks),
+        ):
+            held[chunk].append(
+                HeldWalk(
+                    group,
+                    self._pages(walk),
+                    token,
+                    complete=ended == 1,
+                    ended_short=ended == 2,
+                    failed=ended == 3,
+                    refused=ended == 4,
+                    asked=asked and tuple(json.loads(asked)),
+                )
             )
-            for walk, group, token, ended, asked in rows
-        )
+        return held
 
-    def _burnt(self, chunk: int) -> dict[tuple[int, str], int]:
-        rows = self._all(
-            "SELECT prompt_group, burnt, count(*) FROM post WHERE chunk = ? AND burnt IS NOT NULL GROUP BY 1, 2", chunk
-        )
-        return {(group, kind): count for group, kind, count in rows}
+    def _burnt(self, chunks: Sequence[int]) -> defaultdict[int, dict[tuple[int, str], int]]:
+        burnt: defaultdict[int, dict[tuple[int, str], int]] = defaultdict(dict)
+        for chunk, group, kind, count in self._all(
+            "SELECT chunk, prompt_group, burnt, count(*) FROM post "
+            "WHERE chunk IN (SELECT value FROM json_each(?)) AND burnt IS NOT NULL GROUP BY 1, 2, 3",
+            json.dumps(chunks),
+        ):
+            burnt[chunk][group, kind] = count
+        return burnt
 
     def _pages(self, walk: int) -> tuple[HeldPage, ...]:
         rows = self._all("SELECT body, arrived_at FROM page WHERE walk = ? ORDER BY page", walk)
@@ -221,7 +237,7 @@ class Ledger(IndexSpool, LedgerReports):
 
     def move(self, chunk: int, state: ChunkState) -> None:
         """Move a chunk on. Raises ``ValueError`` for a move that its life does not allow: a bug."""
-        if not self._many(_MOVE[state], [(state, chunk)]):
+        if not self._change(_MOVE[state], state, chunk):
             row = self._one("SELECT state FROM chunk WHERE chunk = ?", chunk)
             present = ChunkState(row[0]) if row else None
             raise ValueError(f"chunk {chunk} cannot go from {present!r} to {state!r}")
@@ -334,7 +350,8 @@ class Ledger(IndexSpool, LedgerReports):
         self.move(chunk, ChunkState.IN_FLIGHT)
         self._set_states(chunk, VideoState.SCORED, settlement.scored)
         self._set_states(chunk, VideoState.NO_MATCH, settlement.no_match)
-        self._set_failures(settlement)
+        if settlement.failures:
+            self._set_failures(settlement)
         self._many(
             "INSERT INTO segment (file, chunk, offset, length, crc) VALUES (?, ?, ?, ?, ?)",
             ((one.file, chunk, one.offset, one.length, one.crc) for one in segments),
@@ -347,15 +364,20 @@ class Ledger(IndexSpool, LedgerReports):
         self._drop_spool(chunk)
         for child in settlement.children:
             self._add_child(chunk, child)
-        self._many(
-            "UPDATE video SET chunk = NULL WHERE id = ? AND chunk = ?", ((one, chunk) for one in settlement.loose)
-        )
+        if settlement.loose:
+            self._many(
+                "UPDATE video SET chunk = NULL WHERE id = ? AND chunk = ?", ((one, chunk) for one in settlement.loose)
+            )
         self.move(chunk, ChunkState.REPLACED if settlement.children or settlement.loose else ChunkState.DONE)
 
     def _set_states(self, chunk: int, state: VideoState, video_ids: Sequence[str]) -> None:
-        changed = self._many(
-            "UPDATE video SET state = ? WHERE id = ? AND chunk = ? AND state = 0",
-            ((state, one, chunk) for one in video_ids),
+        if not video_ids:
+            return
+        changed = self._change(  # "+chunk", or SQLite would look at every video of the chunk, which may be an index
+            "UPDATE video SET state = ? WHERE id IN (SELECT value FROM json_each(?)) AND +chunk = ? AND state = 0",
+            state,
+            json.dumps(video_ids),
+            chunk,
         )
         if changed != len(video_ids):
             raise ValueError(f"chunk {chunk} settles {len(video_ids)} videos, but has only {changed} of them open")

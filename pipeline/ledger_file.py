@@ -241,6 +241,10 @@ class LedgerFile:
         """Run a statement for each row; how many rows of the table it changed, all together."""
         return max(self._connection.executemany(query, rows).rowcount, 0)
 
+    def _change(self, query: str, *values: object) -> int:
+        """Run a statement; how many rows of the table it changed."""
+        return self._connection.execute(query, values).rowcount
+
     def _insert(self, query: str, *values: object) -> int:
         return int(self._connection.execute(query, values).lastrowid or 0)
 
