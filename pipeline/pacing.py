@@ -12,7 +12,7 @@ when it is answered. Closing the gate wakes everything that waits, with ``Draine
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -145,8 +145,7 @@ class Gate:
         run's budget is spent, or instead of waiting for the next window where the pace says so, and ``Drained``.
         """
         while True:
-            if self._closed:
-                raise Drained
+            self._check_open()
             self._renew_window()
             is_spent = 0 < self._pace.max_posts <= self.posts_spent
             if self._count.opens_at() <= self._clock() and not is_spent:
@@ -242,11 +241,18 @@ class Gate:
         while True:
             while (rest := self._paused_until - self._timer.now()) > 0:
                 await self.pause(rest)
-            with self._wait():
-                departure = Departure(self._timer.now()) if self._rate is None else await self._rate.post()
+            departure = await self._turn(self._rate.post if self._rate else None)
             if self._paused_until <= self._timer.now():
                 return departure
             self._left(departure)
+
+    async def _turn(self, paced: Callable[[], Awaitable[Departure]] | None) -> Departure:
+        """Wait for the turn of a request; where nothing is paced it goes at once."""
+        if paced is None:
+            self._check_open()
+            return Departure(self._timer.now())
+        with self._wait():
+            return await paced()
 
     def _left(self, departure: Departure) -> None:
         departure.tell(self._timer.now())
@@ -255,8 +261,7 @@ class Gate:
     async def page_turn(self) -> AsyncIterator[Callable[[], object]]:
         """Wait until a page may be asked for, and hold the turn, as in ``post_turn``. Raises ``Drained``."""
         rate = self._rate if self._pace.pages_paced else None
-        with self._wait():
-            departure = Departure(self._timer.now()) if rate is None else await rate.page()
+        departure = await self._turn(rate.page if rate else None)
         try:
             yield partial(self._left, departure)
         except RateLimited as error:
@@ -378,11 +383,14 @@ class Gate:
         self._failures = self._unknown_in_a_row = self._refusals_in_a_row = 0
         self._refusing_since = inf
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Drained
+
     @contextmanager
     def _wait(self) -> Iterator[None]:
         """Whatever is awaited inside ends with ``Drained`` when the gate closes."""
-        if self._closed:
-            raise Drained
+        self._check_open()
         with anyio.CancelScope() as scope:
             self._waits.add(scope)
             try:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from math import inf
 
 _DAY_SECONDS = 86_400.0
@@ -105,6 +106,7 @@ def retry_after_seconds(headers: Mapping[str, str], now: float, *, for_load: boo
     return None if wait is None else min(max(wait, 0.0), most)
 
 
+@lru_cache(maxsize=16)  # many answers of one second
 def _date_of(text: str) -> float | None:
     """An HTTP date in seconds since the epoch."""
     try:

@@ -209,12 +209,13 @@ class RowFiles:
 
     def __init__(self, folder: Path, lengths: Sequence[int]) -> None:
         self._folder = folder
+        self._paths = [folder / name for name in ROW_FILES]
         self._descriptors: list[int] = []
         self.lengths = list(lengths)
         try:
             with translated(folder):
-                for name, length in zip(ROW_FILES, lengths, strict=True):
-                    self._descriptors.append(self._open(folder / name, length))
+                for path, length in zip(self._paths, lengths, strict=True):
+                    self._descriptors.append(self._open(path, length))
                 sync_folder(folder)
         except BaseException:
             self.close()
@@ -245,7 +246,7 @@ class RowFiles:
         """Write one block to each file behind its present end, and make the bytes durable. Empty blocks are free."""
         written = [file for file, block in enumerate(blocks) if block]
         for file in written:
-            path = self._folder / ROW_FILES[file]
+            path = self._paths[file]
             with translated(path):
                 if not os.fstat(self._descriptors[file]).st_nlink:
                     raise StorageError(
@@ -253,7 +254,7 @@ class RowFiles:
                     )
                 write_all(self._descriptors[file], blocks[file], self.lengths[file])
         for file in written:
-            with translated(self._folder / ROW_FILES[file]):
+            with translated(self._paths[file]):
                 sync_content(self._descriptors[file])
         for file in written:
             self.lengths[file] += len(blocks[file])

@@ -114,6 +114,10 @@ class GroupAnswer:
         return self._without_answer(self.asked)
 
     def _without_answer(self, video_ids: Iterable[str]) -> tuple[str, ...]:
+        if not self.seen and not self.failures:
+            return tuple(video_ids)
+        if len(self.seen) == len(self.video_ids):
+            return ()
         return tuple(one for one in video_ids if one not in self.seen and one not in self.failures)
 
     @property
@@ -262,14 +266,16 @@ def merged(video_id: str, answers: Sequence[VideoAnswer | None], order: Mapping[
     None stands for a group in which nothing matched. A class that comes twice counts once, the first time; one that
     nobody asked for comes last. Over several groups ``normalized_score`` is computed anew.
     """
-    classes: dict[str, ClassScore] = {}
+    found: dict[str, ClassScore] = {}
     for answer in answers:
-        for one in answer.classes if answer else ():
-            classes.setdefault(one.name, one)
-    ordered = sorted(classes.values(), key=lambda one: order.get(one.name, len(order)))
-    if detailed and (len(answers) > 1 or any(_lacks_share(one) for one in ordered)):
-        ordered = _with_shares(ordered)
-    return Result(video_id, tuple(ordered))
+        if answer is not None:
+            for one in answer.classes:
+                found.setdefault(one.name, one)
+    names = sorted(found, key=lambda name: order.get(name, len(order))) if len(found) > 1 else found
+    classes = [found[name] for name in names]
+    if detailed and (len(answers) > 1 or any(map(_lacks_share, classes))):
+        classes = _with_shares(classes)
+    return Result(video_id, tuple(classes))
 
 
 def _lacks_share(one: ClassScore) -> bool:

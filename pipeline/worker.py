@@ -277,7 +277,8 @@ class Worker:
         owed = {video_id for child in children for video_id in child.video_ids}.union(loose)
         failures = [failure for answer in answers for failure in answer.failures.values()]
         if not owed:
-            short = [one for one in _open_ids(answers) if any(one in answer.owing for answer in answers)]
+            owing = frozenset[str]().union(*(answer.owing for answer in answers))
+            short = [one for one in _open_ids(answers) if one in owing] if owing else []
             if short and chunk.shortfalls < MAX_SHORTFALLS:
                 children = _children([short], answers, "incomplete", chunk.shortfalls + 1)
             else:
