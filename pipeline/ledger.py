@@ -88,15 +88,16 @@ class Ledger(IndexSpool, LedgerReports):
         remaining = iter(videos)
         while some := [(one.video_id, one.duration_seconds) for one in islice(remaining, _SLICE)]:
             read += len(some)
-            self._many("INSERT OR IGNORE INTO temp.seen VALUES (?)", ((video_id,) for video_id, _ in some))
+            if before:  # else what the table holds in the end is what was seen
+                self._many("INSERT OR IGNORE INTO temp.seen VALUES (?)", ((video_id,) for video_id, _ in some))
             self._many(
                 "INSERT INTO video (id, duration) VALUES (?, ?) ON CONFLICT DO UPDATE "
                 "SET duration = excluded.duration WHERE video.duration IS NULL AND video.chunk IS NULL",
                 some,
             )
-        distinct = self._count("SELECT count(*) FROM temp.seen")
         total = self._count("SELECT count(*) FROM video")
-        if are_an_index():
+        distinct = self._count("SELECT count(*) FROM temp.seen") if before else total
+        if before and are_an_index():
             self._run("UPDATE video SET gone = id NOT IN (SELECT id FROM temp.seen) WHERE state IN (0, 3)")
         self._run("DELETE FROM seen")
         return Intake(read, read - distinct, total - before, total - distinct)

@@ -1,9 +1,10 @@
 """The values that flow from an id list to the rows, and the one function for ``normalized_score``.
 
 Everything here is frozen and knows no I/O. What the platform answers is held in msgspec Structs, because every score
-and clip of a night is decoded into one; everything else is a plain dataclass. A number keeps the type the platform sent
-(an int stays an int), so that a row repeats it exactly. The Structs are told to the garbage collector as little as
-numbers are (``gc=False``): what JSON decodes to is a tree, and no tree holds itself.
+and clip of a night is decoded into one, and so is a video, of which there may be a million; everything else is a plain
+dataclass. A number keeps the type the platform sent (an int stays an int), so that a row repeats it exactly. The
+Structs are told to the garbage collector as little as numbers are (``gc=False``): what JSON decodes to is a tree, and
+no tree holds itself.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ MAX_PAGE_LIMIT = 50
 ConversationOption = Literal["semantic", "exact_match"]
 
 
-@dataclass(frozen=True, slots=True)
-class Video:
+class Video(msgspec.Struct, frozen=True, gc=False):
     """A video of the input: its opaque id, and its duration in seconds where one is known."""
 
     video_id: str

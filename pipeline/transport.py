@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import aiohttp
-import anyio
 from yarl import URL
 
 from pipeline.errors import AnswerCut, AnswerUnusable, CannotConnect, ConnectionLost, RequestFailed, TimedOut
@@ -64,12 +63,11 @@ class Transport:
         headers = _JSON if body else None
         sent = _Sent(on_sent)
         try:
-            with anyio.fail_after(self._guard.timeout_seconds):
-                async with self._session.request(
-                    method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=sent
-                ) as answer:
-                    sent.status = answer.status
-                    return Response(answer.status, answer.headers, await self._read(answer))
+            async with self._session.request(
+                method, url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=sent
+            ) as answer:
+                sent.status = answer.status
+                return Response(answer.status, answer.headers, await self._read(answer))
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             failure = self._translated(error, sent)
         raise failure  # not above, or the foreign error, and with it the key, would hang on it as its context
@@ -129,7 +127,7 @@ async def open_transport(
     proxied = URL(base_url).host not in LOOPBACK_HOSTS
     trusted: ssl.SSLContext | bool = ssl.create_default_context(cafile=guard.ca_file) if guard.ca_file else True
     connector = aiohttp.TCPConnector(limit=connections, ssl=trusted)
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=30)
+    timeout = aiohttp.ClientTimeout(total=guard.timeout_seconds, sock_connect=30)
     trace = aiohttp.TraceConfig()
     trace.on_request_headers_sent.append(_mark_sent)
     async with aiohttp.ClientSession(
