@@ -30,7 +30,7 @@ from aiohttp.typedefs import Handler, Middleware
 from pipeline.errors import UsageError
 from pipeline.platform.access import EmbedderAccess
 from pipeline.platform.answers import Answers, ResourceMissing, answer, page_entries, refuse_unanswerable
-from pipeline.platform.asked import MAX_BODY_BYTES, body_of, listing_of
+from pipeline.platform.asked import INDEX_FILTERS, MAX_BODY_BYTES, VIDEO_FILTERS, body_of, listing_of
 from pipeline.platform.calibration import uncalibrated_warning
 from pipeline.platform.embedders import embedder_for
 from pipeline.platform.fault_layer import FaultLayer, PageAnswer
@@ -342,24 +342,35 @@ class _Platform:
         return await self._page_answer(request, place, entries)
 
     async def indexes(self, request: web.Request) -> web.Response:
-        asked = listing_of(request)
+        asked = listing_of(request, INDEX_FILTERS)
         facts = await self._in_thread(self._store.facts)
-        shown = [index_object(facts)] if asked.page == 1 else []
-        return _json(encode_list(shown, page=asked.page, page_limit=asked.page_limit, total_results=1))
+        values = {
+            "id": facts.index_id,
+            "name": facts.name,
+            "created_at": facts.created_at,
+            "updated_at": facts.updated_at,
+        }
+        found = int(all(one.first <= values[one.key] <= one.last for one in asked.within))  # type: ignore[operator]
+        shown = [index_object(facts)] if found and asked.page == 1 else []
+        return _json(encode_list(shown, page=asked.page, page_limit=asked.page_limit, total_results=found))
 
     async def index(self, request: web.Request) -> web.Response:
         return _json(encode_object(index_object(await self._named_index(request))))
 
     async def videos(self, request: web.Request) -> web.Response:
-        asked = listing_of(request)
-        facts = await self._named_index(request)
-        found = await self._in_thread(
+        asked = listing_of(request, VIDEO_FILTERS)
+        await self._named_index(request)
+        found, total = await self._in_thread(
             lambda: self._store.list_videos(
-                page=asked.page, page_limit=asked.page_limit, sort_by=asked.sort_by, descending=asked.descending
+                page=asked.page,
+                page_limit=asked.page_limit,
+                sort_by=asked.sort_by,
+                descending=asked.descending,
+                within=asked.within,
             )
         )
         shown = [video_object(video) for video in found]
-        return _json(encode_list(shown, page=asked.page, page_limit=asked.page_limit, total_results=facts.video_count))
+        return _json(encode_list(shown, page=asked.page, page_limit=asked.page_limit, total_results=total))
 
     async def video(self, request: web.Request) -> web.Response:
         await self._named_index(request)

@@ -36,11 +36,28 @@ SORT_COLUMNS: Mapping[str, str] = {
     "duration": "duration_seconds",
 }
 """What videos may be listed by, and the column of each."""
+FilterKey = Literal["id", "name", "duration", "created_at", "updated_at"]
+_FILTER_COLUMNS: Mapping[FilterKey, str] = {
+    "id": "video_id",
+    "name": "filename",
+    "duration": "duration_seconds",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+}
 
 _ARENA_BYTES = 2**25
 _CACHED_PROMPTS = 20_000
 _BYTES_OF_START = 8
 _NAME_OF_SPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """That a video's id, file name, duration or moment lies from ``first`` to ``last``, both included."""
+
+    key: FilterKey
+    first: str | float
+    last: str | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +139,29 @@ class Store(IndexFile):
             return f"local/{self.space or 'empty'}/{_calibration_name(self.calibration())}"
 
     def list_videos(
-        self, *, page: int, page_limit: int, sort_by: SortKey = "created_at", descending: bool = True
-    ) -> list[VideoFacts]:
-        """One page, from 1, of the videos. Videos that compare equal keep the order in which they came."""
+        self,
+        *,
+        page: int,
+        page_limit: int,
+        sort_by: SortKey = "created_at",
+        descending: bool = True,
+        within: Sequence[Within] = (),
+    ) -> tuple[list[VideoFacts], int]:
+        """One page, from 1, of the videos within some bounds, and how many there are on all pages.
+
+        Videos that compare equal keep the order in which they came.
+        """
         column, direction = SORT_COLUMNS[sort_by], "DESC" if descending else "ASC"
+        bounded = " AND ".join(["1", *(f"{_FILTER_COLUMNS[one.key]} BETWEEN ? AND ?" for one in within)])
+        bounds = [bound for one in within for bound in (one.first, one.last)]
         with self._guarded() as database:
+            ((count,),) = database.execute(f"SELECT count(*) FROM video WHERE {bounded}", bounds)  # noqa: S608 - constants
             rows = database.execute(
                 "SELECT video_id, filename, duration_seconds, created_at, updated_at FROM video"  # noqa: S608 - constants
-                f" ORDER BY {column} {direction}, video_key LIMIT ? OFFSET ?",
-                (page_limit, (page - 1) * page_limit),
+                f" WHERE {bounded} ORDER BY {column} {direction}, video_key LIMIT ? OFFSET ?",
+                (*bounds, page_limit, (page - 1) * page_limit),
             )
-            return [VideoFacts(*row) for row in rows]
+            return [VideoFacts(*row) for row in rows], count
 
     def video(self, video_id: str) -> VideoFacts | None:
         """One video, or None where the index does not have it."""

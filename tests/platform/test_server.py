@@ -556,13 +556,65 @@ async def test_videos_are_listed_by_pages(store: Store, caller: Caller) -> None:
         ("page=" + "9" * 5000, "parameter_invalid"),
         ("sort_by=; DROP TABLE video", "parameter_invalid"),
         ("sort_option=up", "parameter_invalid"),
-        ("filename=x", "parameter_unknown"),
+        ("filename[gte]=x", "parameter_unknown"),
+        ("size=1", "parameter_unknown"),
+        ("created_at=2024-01-01", "parameter_invalid"),
+        ("updated_at[lte]=0000-01-01T00:00:00Z", "parameter_invalid"),
         ("%ED%A0%80=x", "parameter_unknown"),
     ],
 )
 async def test_listing_parameters_are_checked(caller: Caller, query: str, code: str) -> None:
     for path in ["/indexes", f"/indexes/{INDEX_ID}/videos"]:
         assert (await caller.call("GET", f"{path}?{query}")).error[:2] == (400, code)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("_id=v3", ["v3"]),
+        ("_id=v3&filename=v4.mp4", []),
+        ("filename=v4.mp4", ["v4"]),
+        ("filename=%ED%A0%80", []),
+        ("duration=12.5", ["v2"]),
+        ("duration[gte]=12.5&duration[lte]=13", ["v2", "v3"]),
+        ("duration[lte]=1.05e1&page_limit=1", ["v0"]),
+        ("created_at=2023-11-14T22:13:22Z", ["v1"]),
+        ("created_at[gte]=2023-11-14T22:13:24Z", ["v3", "v4"]),
+        ("updated_at[lte]=2023-11-14T22:13:22Z", ["v0", "v1"]),
+        ("updated_at[lte]=2023-02-30T00:00:00Z", []),
+    ],
+)
+async def test_videos_are_listed_by_what_they_are(tmp_path: Path, query: str, found: list[str]) -> None:
+    """Moments count to the second, as they are shown."""
+    clock = Clock()
+    with Store.create(tmp_path / "listed.index", INDEX_ID, "Test", clock=clock) as store:
+        for number, seconds in enumerate([10, 11.25, 12.5, 13, 14]):
+            clock.now += 1.2
+            store.add_videos([video(f"v{number}", seconds)], SPACE)
+        async with calling(store) as caller:
+            listed = (await caller.call("GET", f"/indexes/{INDEX_ID}/videos?{query}&sort_option=asc")).json
+    assert [one["_id"] for one in listed["data"]] == found
+    assert listed["page_info"]["total_results"] == len(found)
+
+
+@pytest.mark.parametrize("query", ["duration=long", "duration=1_0", "duration[gte]=nan", "duration[lte]=-1"])
+async def test_a_filter_by_what_is_no_duration_is_refused(caller: Caller, query: str) -> None:
+    assert (await caller.call("GET", f"/indexes/{INDEX_ID}/videos?{query}")).error[:2] == (400, "parameter_invalid")
+    assert (await caller.call("GET", f"/indexes?{query}")).error[:2] == (400, "parameter_unknown")
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("index_name=Test", 1),
+        ("index_name=test", 0),
+        (f"_id={INDEX_ID}&created_at[lte]=2023-11-14T22:13:20Z", 1),
+        ("created_at[gte]=2023-11-14T22:13:21Z", 0),
+    ],
+)
+async def test_an_index_is_listed_by_what_it_is(caller: Caller, query: str, count: int) -> None:
+    listed = (await caller.call("GET", f"/indexes?{query}")).json
+    assert (len(listed["data"]), listed["page_info"]["total_results"]) == (count, count)
 
 
 @pytest.mark.parametrize(

@@ -170,12 +170,12 @@ def test_videos_are_listed_page_by_page_in_the_order_asked(store: Store, clock: 
         store.add_videos([video(f"v{number}", 10 - number)], SPACE)
 
     def listed(page: int, *, descending: bool = True) -> list[str]:
-        return [one.video_id for one in store.list_videos(page=page, page_limit=2, descending=descending)]
+        return [one.video_id for one in store.list_videos(page=page, page_limit=2, descending=descending)[0]]
 
     assert [listed(1), listed(2), listed(3), listed(4)] == [["v4", "v3"], ["v2", "v1"], ["v0"], []]
     assert listed(1, descending=False) == ["v0", "v1"]
     by_duration = store.list_videos(page=1, page_limit=1, sort_by="duration", descending=False)
-    assert [one.duration_seconds for one in by_duration] == [6.0]
+    assert ([one.duration_seconds for one in by_duration[0]], by_duration[1]) == ([6.0], 5)
 
 
 def test_vectors_of_another_space_are_refused_and_nothing_is_entered(store: Store) -> None:

@@ -66,6 +66,12 @@ async function main() {
     indexAgain: (await client.index.retrieve(indexId)).name,
     indexPages: await pages(await client.index.listPagination({ pageLimit: 1 }), (one) => one.id),
     videos: videos.map((one) => one.id),
+    filtered: [
+      (await client.index.list({ name: "Shelf", id: indexId })).map((one) => one.id),
+      (await client.index.list({ name: "Floor" })).map((one) => one.id),
+      (await client.index.video.list(indexId, { duration: { gte: 50, lte: 90 } })).map((one) => one.id),
+      (await client.index.video.list(indexId, { filename: "loaf.mp4" })).map((one) => one.id),
+    ],
     video: [shown.id, shown.metadata.filename, shown.metadata.duration],
     videoPages: await pages(
       await client.index.video.listPagination(indexId, { pageLimit: 5, sortBy: "duration", sortOption: "asc" }),
@@ -78,7 +84,7 @@ async function main() {
     second: second.data.map((one) => one.videoId),
     refusals: [
       await refusal(() => client.classify.index({ indexId, ...delta, pageLimit: 51 })),
-      await refusal(() => client.index.list({ name: "Shelf" })),
+      await refusal(() => client.index.list({ engineFamily: "marengo" })),
       await refusal(() => client.classify.byPageToken("none")),
       await refusal(() => connect(sound, "wrong").index.list()),
       await refusal(() => client.index.list({}, { headers: { "x-api-key": key, Origin: "https://evil.example" } })),

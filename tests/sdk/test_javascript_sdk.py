@@ -50,6 +50,7 @@ def test_the_javascript_sdk_lists_classifies_turns_pages_and_raises_its_errors(t
     assert told["index"] == [INDEX_ID, "Shelf", 14, 1350, options]
     assert (told["indexAgain"], told["indexPages"]) == ("Shelf", [[INDEX_ID]])
     assert told["videos"] == [*reversed(NUMBERED), "loaf", "goal"]
+    assert told["filtered"] == [[INDEX_ID], [], ["goal"], ["loaf"]]
     assert told["video"] == ["goal", "goal.mp4", 50]
     assert told["videoPages"] == [["goal", "loaf", *NUMBERED[:3]], NUMBERED[3:8], NUMBERED[8:]]
 

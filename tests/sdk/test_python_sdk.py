@@ -69,6 +69,18 @@ def test_videos_are_listed_page_by_page_and_shown(connect: Connect) -> None:
     assert (shown.metadata.filename, shown.metadata.duration) == ("goal.mp4", 50.0)
 
 
+def test_lists_are_filtered(connect: Connect) -> None:
+    client = connect()
+    then = "2023-11-14T22:13:20Z"
+    assert [one.id for one in client.index.list(id=INDEX_ID, name="Shelf", created_at=then)] == [INDEX_ID]
+    assert [*client.index.list(name="Floor")] == []
+    listed = client.index.video.list(INDEX_ID, duration={"gte": 50, "lte": 90}, updated_at={"lte": then})
+    assert sorted(one.id for one in listed) == ["goal"]
+    (by_name,) = client.index.video.list(INDEX_ID, filename="loaf.mp4")
+    (by_id,) = client.index.video.list(INDEX_ID, id="loaf")
+    assert by_name.model_dump() == by_id.model_dump()
+
+
 def test_videos_are_classified_with_every_option(servers: Servers, connect: Connect) -> None:
     page = connect().classify.videos(["goal", "loaf"], **QUESTION)
     assert without_thumbnails(page.model_dump()["data"], servers.sound) == ANSWER
@@ -108,7 +120,7 @@ def test_every_refusal_is_the_sdks_error_with_the_contracts_code(connect: Connec
             exceptions.BadRequestError,
             "parameter_invalid",
         ),
-        (lambda: client.index.list(name="Shelf"), exceptions.BadRequestError, "parameter_unknown"),
+        (lambda: client.index.list(engine_family="marengo"), exceptions.BadRequestError, "parameter_unknown"),
         (lambda: client.classify.by_page_token("none"), exceptions.BadRequestError, "parameter_invalid"),
         (connect(key="wrong").index.list, exceptions.AuthenticationError, "api_key_invalid"),
         (
