@@ -135,7 +135,7 @@ async def run(order: Order) -> Outcome:
         flow = _Flow(order, manifest, ledger, files, connection.client, gate, log)
         stopped, watch = await flow.run(plan.posts)
         outcome = _finished(folder, manifest, ledger, stopped, clock())
-        await watch.end(outcome.exit_code, outcome.stopped)
+        watch.end(outcome.exit_code, outcome.stopped)
         log.event("run_ended", exit_code=outcome.exit_code, reason=str(stopped) if stopped else None)
         return outcome
 

@@ -15,7 +15,6 @@ from itertools import chain
 from pathlib import Path
 
 import anyio
-from anyio.to_thread import run_sync
 
 import pipeline
 from pipeline.chunks import Counts, PostState, VideoState
@@ -32,7 +31,6 @@ from pipeline.rundir import METRICS, RowFiles, publish
 from pipeline.stopping import Stop
 
 _SECONDS_BETWEEN_METRICS = 15.0  # a usual scrape interval
-_LONGEST_LAST_WRITE_SECONDS = 10.0  # a file system that hangs must not keep the run from ending
 _PACE_SECONDS = 60.0
 _GRACE_SECONDS = 10.0  # the gate waits a little longer than a window lasts: people are told its end
 OUTCOMES = {PostState.ANSWERED: "answered", PostState.REFUSED: "refused", PostState.UNKNOWN: "unknown"}
@@ -75,7 +73,6 @@ class Watch:
         self._failures = Counter(watched.counts.failures)
         self._settled_now = 0
         self._speed = Speed(anyio.current_time())
-        self._writing = anyio.CapacityLimiter(1)
         self._unwritable: set[Path] = set()
 
     def count(self, scored: int, no_match: int, failures: Mapping[str, int]) -> None:
@@ -161,23 +158,22 @@ class Watch:
     async def publish(self) -> None:
         """Write the metrics again and again, until cancelled."""
         while True:
-            await self._write(None)
+            self._write(None)
             await anyio.sleep(_SECONDS_BETWEEN_METRICS)
 
-    async def end(self, exit_code: int, stopped: StopRun | None) -> None:
+    def end(self, exit_code: int, stopped: StopRun | None) -> None:
         """Write the metrics a last time."""
         reason = None if stopped is None else reason_of(stopped)
-        with anyio.move_on_after(_LONGEST_LAST_WRITE_SECONDS):
-            await self._write(Ending(exit_code, reason))
+        self._write(Ending(exit_code, reason))
 
-    async def _write(self, ending: Ending | None) -> None:
+    def _write(self, ending: Ending | None) -> None:
+        """Some milliseconds, for nobody waits for the disk. In no thread: the sink is to have the only one."""
         content = exposition(self._gauges(ending))
         elsewhere = self._place.config.output.metrics_file
         files = {self._place.folder / METRICS: True} | ({Path(elsewhere): False} if elsewhere else {})
         for path, is_private in files.items():
             try:
-                writing = partial(publish, path, content, is_private=is_private)
-                await run_sync(writing, limiter=self._writing, abandon_on_cancel=True)
+                publish(path, content, is_private=is_private)
             except OSError as error:
                 if path not in self._unwritable:  # told once, and tried again all night
                     self._place.log.event("metrics_not_written", "warning", file=str(path), reason=str(error.strerror))
