@@ -25,6 +25,7 @@ extensions = ["myst_parser"]
 include_patterns = ["README.md", "CHANGELOG.md", "benchmarks/README.md", "docs/*.md"]
 root_doc = "README"
 myst_heading_anchors = 4
+smartquotes = False  # they would make a dash of the beginning of an option
 nitpicky = True
 
 html_theme = "furo"
