@@ -67,3 +67,7 @@ def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", _add_sidebar)
     app.connect("build-finished", _copy_first_page)
+
+
+# Queries of DuckDB and models of dbt have more than SQL has.
+suppress_warnings = ["misc.highlighting_failure"]

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -308,6 +308,36 @@ def report(directory: Path, to: Path | None, wanted: Sequence[str]) -> None:
     page = to or directory / "report.html"
     write_page(page, document(facts_of(directory, wanted=wanted), now=time.time()))
     click.echo(bytes(page))  # a path need not be Unicode
+
+
+@_commands.command(
+    epilog=example("export runs/overnight --to tables --format parquet", "export runs/a runs/b --to videos.duckdb")
+)
+@click.argument(
+    "directories", nargs=-1, required=True, type=PATH, metavar="DIR...", shell_complete=completion.run_directories
+)
+@option(
+    "--to",
+    "target",
+    required=True,
+    type=PATH,
+    metavar="TARGET",
+    help="A folder, or a file that ends in .duckdb (required).",
+)
+@option(
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "csv"]),
+    help="The form of the files in a folder.",
+    without="DuckDB, for a file",
+)
+@as_json_option
+def export(directories: Sequence[Path], target: Path, form: Literal["parquet", "csv"] | None, as_json: bool) -> None:
+    """Add the committed rows of runs to TARGET for analytics, also while they go on; again, only what is new."""
+    from pipeline.export import export as exported
+    from pipeline.export import in_words
+
+    tell(exported(directories, target, form), in_words, as_json=as_json)
 
 
 @_commands.command(epilog=example("ids --index 6298d673f1090f1100476d4c --config configs/overnight.toml"))
