@@ -25,6 +25,7 @@ from pipeline.command_line import (
     NOTHING_ASKED,
     PATH,
     TARIFF_NAMES,
+    NumberRange,
     Sections,
     as_json_option,
     embedder_of,
@@ -414,8 +415,20 @@ def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
     default="none",
     help="The limits to enforce, as the vendor's plans have them.",
 )
-@option("--page-ttl", default=600.0, help="How long a page token lives.", unit="seconds")
-@option("--latency", default=0.0, help="By how much every answer is late.", unit="seconds")
+@option(
+    "--page-ttl",
+    type=NumberRange(0, 31_536_000, min_open=True),
+    default=600.0,
+    help="How long a page token lives, a year at most.",
+    unit="seconds",
+)
+@option(
+    "--latency",
+    type=NumberRange(0, 3_600),
+    default=0.0,
+    help="By how much every answer is late, an hour at most.",
+    unit="seconds",
+)
 @option(
     "--faults",
     type=PATH,

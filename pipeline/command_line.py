@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,17 @@ def option(
     told = {"unit": unit, "default": settings.get("default", without), "config key": key}
     facts = "; ".join(f"{name}: {fact}" for name, fact in told.items() if fact not in {None, ""})
     return click.option(*names, help=f"{help}  [{facts}]" if facts else help, **settings)
+
+
+class NumberRange(click.FloatRange):
+    """A number within bounds, which what is no number (``nan``) is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number. Raises click's ``BadParameter``."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
 
 
 def example(*lines: str) -> str:

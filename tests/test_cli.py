@@ -249,3 +249,9 @@ print(sorted({"aiohttp", "anyio", "numpy", "msgspec", "sqlite3"} & set(sys.modul
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout.count("Usage: bulk-classify") >= 8
     assert finished.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "-5", "1e9"])
+async def test_a_page_token_lives_for_some_time_and_not_for_ever(desk: Desk, value: str) -> None:
+    done = await desk.command("serve", "--port", "0", "--page-ttl", value)
+    assert (done.exit_code, "--page-ttl" in done.stderr, done.stdout) == (2, True, "")

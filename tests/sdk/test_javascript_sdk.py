@@ -26,7 +26,7 @@ def asked(folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 def run_in(folder: Path, *command: str) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=1_800)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
