@@ -35,8 +35,13 @@ def chromium_path() -> str:
 def browser() -> Iterator[Browser]:
     """A browser without a window."""
     with sync_playwright() as playwright:
-        # Without its sandbox, which root and most containers cannot have: the pages are our own.
-        chromium = playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
+        # Without its sandbox, which root and most containers cannot have: the pages are our own. And without /dev/shm,
+        # of which containers have little.
+        chromium = playwright.chromium.launch(
+            executable_path=chromium_path(),
+            args=["--no-sandbox", "--disable-dev-shm-usage"],
+            timeout=_PATIENCE_MILLISECONDS,
+        )
         yield chromium
         chromium.close()
 
