@@ -226,6 +226,15 @@ class Counts:
     unknown_durations: int
 
     @property
+    def posts_by_reason(self) -> dict[str, int]:
+        """POSTs that have left, by why they were sent."""
+        sent: dict[str, int] = {}
+        for (reason, state), number in self.posts.items():
+            if state is not PostState.NOT_SENT:
+                sent[reason] = sent.get(reason, 0) + number
+        return sent
+
+    @property
     def open_chunks(self) -> int:
         """Chunks that are not at their end."""
         return self.chunks[ChunkState.PENDING] + self.chunks[ChunkState.IN_FLIGHT]

@@ -22,7 +22,7 @@ from pipeline.manifest import Manifest, class_hash, read_manifest
 from pipeline.rows import ROW_FILES, encode
 from pipeline.rundir import LEDGER, RUN_JSON, refuse_foreign, translated
 
-_BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +68,29 @@ def committed(folder: Path) -> Iterator[tuple[Committed, Iterator[bytes]]]:
 
 
 @contextmanager
-def opened_rows(run: Committed, name: str) -> Iterator[int]:
-    """The descriptor of one of the run's files of rows. Raises ``StorageError`` where committed rows are missing."""
-    path = run.folder / name
+def opened_rows(path: Path, length: int) -> Iterator[int]:
+    """The descriptor of a file of rows. Raises ``StorageError`` where it is shorter than its committed length."""
     with translated(path):
         # A pipe that nobody writes to must not keep us waiting.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise StorageError(f"{path}: not a regular file")
-        if found.st_size < run.lengths[name]:
+            raise StorageError(f"{path}: not a regular file; a run directory holds no links")
+        if found.st_size < length:
             raise StorageError(
-                f"{path}: {run.lengths[name] - found.st_size} bytes of committed rows are missing "
-                f"({found.st_size} of {run.lengths[name]} are there)"
+                f"{path}: {length - found.st_size} bytes of committed rows are missing "
+                f"({found.st_size} of {length} are there); put the file back as it was"
             )
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def blocks(descriptor: int, start: int, stop: int) -> Iterator[bytes]:
+def blocks(descriptor: int, start: int, stop: int, *, most_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
     """The bytes of a range. Raises ``StorageError`` where the file has become shorter."""
     while start < stop:
-        block = os.pread(descriptor, min(_BLOCK, stop - start), start)
+        block = os.pread(descriptor, min(most_bytes, stop - start), start)
         if not block:
             raise StorageError("a file of rows has become shorter than its committed length while it was read")
         start += len(block)

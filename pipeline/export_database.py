@@ -120,7 +120,7 @@ class DatabaseTarget:
             raise StorageError(
                 f"{self._path}: holds more of {run.run_id} than {run.folder} does, which is an older copy"
             )
-        with opened_rows(run, name) as descriptor:
+        with opened_rows(run.folder / name, length) as descriptor:
             for start, stop in slices(descriptor, end, length, self._slice_bytes):
                 self._insert(table, blocks(descriptor, start, stop))
 

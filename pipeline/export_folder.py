@@ -56,7 +56,7 @@ class FolderTarget:
             self._database.join(run)
             self._write(FAILED, f"{run.run_id}.{self._form}", failures)
         for table, rows_name in GROWING.items():
-            with opened_rows(run, rows_name) as descriptor:
+            with opened_rows(run.folder / rows_name, run.lengths[rows_name]) as descriptor:
                 for start, stop in self._missing(run, table, descriptor):
                     # Fifteen digits, so that files sort as their rows follow on each other.
                     name = f"{run.run_id}-{start:015}-{stop:015}.{self._form}"

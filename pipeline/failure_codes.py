@@ -24,7 +24,7 @@ MEANINGS: Mapping[str, Meaning] = MappingProxyType(
     {
         # What the platform says of a video or of a request.
         "resource_not_exist": Meaning(
-            "the platform does not have this video", "check the id; index it, then retry --all"
+            "the platform does not have this video", "check the id; index it, then retry --code resource_not_exist"
         ),
         "parameter_invalid": Meaning("the platform refuses this video, or what is asked of it", _LOOK),
         "parameter_not_provided": Meaning("the platform misses something in the request", _LOOK),

@@ -22,7 +22,8 @@ from pipeline.quota import Window
 from pipeline.rows import FAILURES, ROW_FILES
 from pipeline.rundir import LEDGER, is_held, translated
 
-_PACE_SECONDS = 60.0
+PACE_SECONDS = 60.0
+"""Over how long the pace is told."""
 _READ_AT_ONCE = 2**20
 _LABEL_WIDTH = 9
 _TEXT_WIDTH = 70
@@ -110,18 +111,18 @@ def status_of(folder: Path, clock: Callable[[], float] = time.time) -> Status:
         lengths = ledger.file_lengths()
         score_source, stop_reason = ledger.fact(SCORE_SOURCE), ledger.fact(STOP_REASON)
         resume_after = ledger.fact(RESUME_AFTER)
-        window, lately = ledger.window(), ledger.posts_since(now - _PACE_SECONDS)
+        window, lately = ledger.window(), ledger.posts_since(now - PACE_SECONDS)
     posts = {state.name.lower(): 0 for state in PostState}
-    reasons: dict[str, int] = {}
-    for (reason, state), number in counts.posts.items():
+    for (_, state), number in counts.posts.items():
         posts[state.name.lower()] += number
-        if state is not PostState.NOT_SENT:
-            reasons[reason] = reasons.get(reason, 0) + number
+    reasons = counts.posts_by_reason
     left = counts.videos[VideoState.OPEN]
     groups = len(prompt_groups(job_of(manifest.config).classes))
     limits = manifest.config.limits
-    allowance = _allowance(window, limits, now)
-    pace = lately / _PACE_SECONDS if running else None
+    told = None if window is None else window.limit
+    limit = min((one for one in (limits.posts_per_window or None, told) if one is not None), default=None)
+    allowance = allowance_of(window, limit, limits.window_seconds, now)
+    pace = lately / PACE_SECONDS if running else None
     return Status(
         run_id=manifest.run_id,
         directory=str(folder),
@@ -161,16 +162,13 @@ def _next_command(folder: Path, left: int, retryable: int) -> str | None:
     return next_command(folder, "retry") if retryable else None
 
 
-def _allowance(window: Window | None, limits: LimitsSection, now: float) -> Allowance | None:
-    """What is known of the quota: our own count of the present window, and the least that anybody says it may have."""
-    is_over = window is None or window.resets_at <= now
-    told = None if window is None else window.limit
-    limit = min((one for one in (limits.posts_per_window or None, told) if one is not None), default=None)
+def allowance_of(window: Window | None, limit: int | None, seconds: float, now: float) -> Allowance | None:
+    """What is known of the quota ``now``: our own count of the last window, if there was one, and what it may have."""
     if limit is None:
         return None
-    if window is None or is_over:  # the next POST opens another
-        return Allowance(limit, 0, now + limits.window_seconds, limits.window_seconds)
-    return Allowance(limit, window.used, window.resets_at, limits.window_seconds)
+    if window is None or window.resets_at <= now:  # the next POST opens another
+        return Allowance(limit, 0, now + seconds, seconds)
+    return Allowance(limit, window.used, window.resets_at, seconds)
 
 
 def _quota_status(allowance: Allowance) -> QuotaStatus:

@@ -28,10 +28,10 @@ from pipeline.posting import Requests
 from pipeline.progress import Activity, Allowance, Facts, duration, heartbeat, live_view, seconds_left
 from pipeline.rows import ROW_FILES
 from pipeline.rundir import METRICS, RowFiles, publish
+from pipeline.status import PACE_SECONDS, allowance_of
 from pipeline.stopping import Stop
 
 _SECONDS_BETWEEN_METRICS = 15.0  # a usual scrape interval
-_PACE_SECONDS = 60.0
 _GRACE_SECONDS = 10.0  # the gate waits a little longer than a window lasts: people are told its end
 OUTCOMES = {PostState.ANSWERED: "answered", PostState.REFUSED: "refused", PostState.UNKNOWN: "unknown"}
 """What becomes of a POST that has left."""
@@ -87,7 +87,8 @@ class Watch:
         """How the run stands now."""
         watched, limits = self._watched, self._place.config.limits
         now, gate = self._place.clock(), watched.gate
-        activity, allowance = self._activity(now), self._allowance(now)
+        count = gate.window_count
+        activity, allowance = self._activity(now), allowance_of(count.window, count.limit, limits.window_seconds, now)
         ended = sum(number for state, number in watched.requests.ended.items() if state in OUTCOMES)
         pace = self._speed.pace(anyio.current_time(), ended, is_waiting=activity.kind == "waiting_for_quota")
         return Facts(
@@ -122,14 +123,6 @@ class Watch:
             return Activity("held_back", now + pause)
         under_way = f"{count.under_way} POST{'s' * (count.under_way > 1)} under way or next" if count.under_way else ""
         return Activity("answering", detail=under_way)
-
-    def _allowance(self, now: float) -> Allowance | None:
-        count, seconds = self._watched.gate.window_count, self._place.config.limits.window_seconds
-        if count.limit is None:
-            return None
-        if count.window is None or count.window.resets_at <= now:  # the next POST opens another
-            return Allowance(count.limit, 0, now + seconds, seconds)
-        return Allowance(count.limit, count.window.used, count.window.resets_at, seconds)
 
     def _seconds_left(self, allowance: Allowance | None, now: float) -> float | None:
         """None until a video is settled, and for a run that is to stop before its end."""
@@ -217,7 +210,7 @@ class Speed:
         if not is_waiting:
             self.busy_seconds += now - self._looked_at
         self._looked_at = now
-        while len(self._seen) > 1 and self._seen[1][0] <= now - _PACE_SECONDS:
+        while len(self._seen) > 1 and self._seen[1][0] <= now - PACE_SECONDS:
             self._seen.popleft()
         then, before = self._seen[0]
         if now > self._seen[-1][0] + 1:

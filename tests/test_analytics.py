@@ -15,7 +15,6 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import duckdb
 import pytest
@@ -23,26 +22,14 @@ import pytest
 from pipeline.export import Exported
 from pipeline.export_database import RUNS, VIEWS
 from pipeline.export_tables import TABLES
-from tests.runs import ROOT
+from tests.pages import DOCS, ROOT, Block, blocks
 
-PAGE = (ROOT / "docs/analytics.md").read_text("utf-8")
-
-
-class Block(NamedTuple):
-    """A fenced block."""
-
-    language: str
-    file: str
-    text: str
-
-
-BLOCKS = [
-    Block(*found) for found in re.findall(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-]
+PAGE = (DOCS / "analytics.md").read_text("utf-8")
+BLOCKS = blocks(DOCS / "analytics.md")
 QUERIES = [one.text for one in BLOCKS if one.language == "sql" and not one.file]
 PROGRAMS = [
     (one.text, after.text if after.language == "text" else "")
-    for one, after in pairwise([*BLOCKS, Block("", "", "")])
+    for one, after in pairwise([*BLOCKS, Block("", None, "")])
     if one.language == "python"
 ]
 
@@ -55,7 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = folder / "bulk-classify"
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pipeline "$@"\n')
     program.chmod(0o700)
-    environment = os.environ | {"HOME": str(folder), "PATH": f"{folder}:{os.environ['PATH']}"}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("BULK_CLASSIFY_", "XDG_"))}
+    environment = inherited | {"HOME": str(folder), "PATH": f"{folder}:{os.environ['PATH']}"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     commands = "".join(one.text for one in BLOCKS if one.language == "sh")
     subprocess.run(["sh", "-eu"], input=commands, cwd=folder, env=environment, text=True, check=True)

@@ -169,6 +169,16 @@ def test_every_error_code_is_explained_and_no_other() -> None:
     assert ours <= MEANINGS.keys() <= explained, "what a summary says of a failed video"
 
 
+def test_a_summary_and_the_table_of_codes_name_the_same_option_of_retry() -> None:
+    """They are worded twice, for one line and for a page; what is to be typed must not differ."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", (DOCS / "codes.md").read_text("utf-8"), re.MULTILINE))
+    option = re.compile(r"retry (--all|--code \w+)")
+
+    assert {code: option.findall(one.advice) for code, one in MEANINGS.items()} == {
+        code: option.findall(rows[code]) for code in MEANINGS
+    }
+
+
 def test_the_errors_that_end_a_run_at_a_post_are_explained_with_their_exit_codes() -> None:
     table = section(DOCS / "codes.md", "### In `run.log` alone")
     rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|$", table, re.MULTILINE)

@@ -6,12 +6,11 @@ by the constants here, so that the page stays within a few megabytes whatever a 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.chunks import Counts, PostState, VideoState
+from pipeline.chunks import Counts, VideoState
 from pipeline.config import job_of
 from pipeline.errors import UsageError
 from pipeline.ledger import RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
@@ -127,7 +126,7 @@ def facts_of(folder: Path, *, wanted: Sequence[str] = ()) -> Facts:
         window=state.window,
         posts=state.posts,
         stretches=stretches_of(state.posts),
-        posts_by_reason=_by_reason(state.counts),
+        posts_by_reason=state.counts.posts_by_reason,
         posts_planned=state.counts.packed_chunks * len(prompt_groups(job.classes)),
         seconds_answered=state.seconds_answered,
         tally=tally,
@@ -169,14 +168,6 @@ def _failures_of(rows: Iterable[FailureRow]) -> list[FailuresOfCode]:
         if len(one.examples) < _EXAMPLES:
             one.examples.append((row.video_id, row.message))
     return sorted(by_code.values(), key=lambda one: (-one.videos, one.code))
-
-
-def _by_reason(counts: Counts) -> Counter[str]:
-    reasons: Counter[str] = Counter()
-    for (reason, state), number in counts.posts.items():
-        if state is not PostState.NOT_SENT:
-            reasons[reason] += number
-    return reasons
 
 
 def _classes_shown(tally: Tally) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 _NAMES = (
     "/usr/lib/chromium/chromium",  # Debian's: the script of this name in /usr/bin prints what is not ours to hear
@@ -18,9 +18,8 @@ _NAMES = (
     "google-chrome",
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 )
-_PATIENCE_MILLISECONDS = (
-    120_000  # for a machine that is busy with other things; nobody waits so long for one that is not
-)
+# For a machine that is busy with other things; nobody waits so long for one that is not.
+_PATIENCE_MILLISECONDS = 120_000
 
 
 def chromium_path() -> str:
@@ -34,6 +33,7 @@ def chromium_path() -> str:
 @contextmanager
 def browser() -> Iterator[Browser]:
     """A browser without a window."""
+    expect.set_options(timeout=_PATIENCE_MILLISECONDS)  # its own is 5 seconds, whatever a page's is
     with sync_playwright() as playwright:
         # Without its sandbox, which root and most containers cannot have: the pages are our own. And without /dev/shm,
         # of which containers have little.
