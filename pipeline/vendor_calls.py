@@ -28,6 +28,7 @@ from pipeline.errors import (
 )
 from pipeline.listing import Listing
 from pipeline.pacing import Gate
+from pipeline.platform.remote_embed import VENDOR_URL
 from pipeline.platform.vendor_videos import (
     Asset,
     AssetPage,
@@ -38,9 +39,6 @@ from pipeline.platform.vendor_videos import (
     video_path,
 )
 from pipeline.reaction import Tries, may_be_the_videos, resend_after
-
-VENDOR_URL = "https://api.twelvelabs.io/v1.3"
-"""Where the vendor answers."""
 
 _T = TypeVar("_T")
 

@@ -127,7 +127,7 @@ class _Room:
     """Holds workers up while ten hours of video are under way."""
 
     def __init__(self) -> None:
-        self._seconds = 0.0
+        self._under_way: list[float] = []  # not their sum alone, which rounding would keep from 0
         self._is_left = anyio.Condition()
 
     @asynccontextmanager
@@ -135,15 +135,15 @@ class _Room:
         """Begins when a video of so many seconds has room, or is alone; of no known length (0) it is alone."""
         needed = seconds or MAX_SECONDS
         async with self._is_left:
-            while self._seconds and self._seconds + needed > MAX_SECONDS:
+            while self._under_way and sum(self._under_way) + needed > MAX_SECONDS:
                 await self._is_left.wait()
-            self._seconds += needed
+            self._under_way.append(needed)
         try:
             yield
         finally:
             with anyio.CancelScope(shield=True):
                 async with self._is_left:
-                    self._seconds -= needed
+                    self._under_way.remove(needed)
                     self._is_left.notify_all()
 
 
@@ -274,7 +274,7 @@ def _sorted_out(page: AssetPage, store: Store) -> tuple[list[Asset], int]:
 async def _planned(store: Store, vendor: Vendor, requests_per_second: float) -> ImportPlan:
     listed = not_ready = unchanged = pages = to_import = 0
     seconds = 0.0
-    first_of_pages: list[Asset] = []
+    candidates: list[Asset] = []
     async for page in vendor.pages():
         changed, there = await run_sync(_sorted_out, page, store)
         pages += 1
@@ -283,8 +283,8 @@ async def _planned(store: Store, vendor: Vendor, requests_per_second: float) -> 
         unchanged += there
         to_import += len(changed)
         seconds += sum(one.duration_seconds for one in changed)
-        first_of_pages += changed[:1]
-    looked_at = [one for one in [await _looked_at(vendor, asset) for asset in _spread(first_of_pages)] if one]
+        candidates += _spread(changed)
+    looked_at = [one for one in [await _looked_at(vendor, asset) for asset in _spread(candidates)] if one]
     sampled_seconds = sum(one.video.duration_seconds for one, _ in looked_at)
     share = seconds / sampled_seconds if sampled_seconds else 0.0
     requests = max(pages, 1) + to_import

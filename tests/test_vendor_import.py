@@ -483,6 +483,16 @@ async def test_what_has_no_room_beside_others_waits_until_it_is_alone() -> None:
     assert most == [[20_000.0], [16_000.0, 20_000.0], [1.0, 16_000.0], [90_000.0], [0.0]]
 
 
+async def test_room_that_was_taken_in_tenths_of_a_second_is_all_given_back() -> None:
+    """0.1 + 0.2 - 0.1 - 0.2 is not 0."""
+    room = _Room()
+    async with room.taken(0.1), room.taken(0.2):
+        pass
+    with anyio.fail_after(60):
+        async with room.taken(90_000.0):
+            pass
+
+
 # -------------------------------------------------------------------------------------------------------- mixed spaces
 
 
@@ -541,6 +551,12 @@ async def test_the_plan_tells_what_the_import_then_takes_and_changes_nothing(des
         await bring(desk, index, server)
         assert len(server.asked) == plan.requests
         assert (await plan_import(order(desk, server), Wanted(index, "index1"))).to_import == 0
+
+
+async def test_the_plan_of_a_short_list_looks_at_three_videos_too(desk: Desk, index: Path) -> None:
+    async with serving(library(3, 12), model=old_model) as server:
+        plan = await plan_import(order(desk, server), Wanted(index, "index1"))
+    assert (plan.looked_at, plan.spaces) == (3, ["marengo-retrieval-2.7-16", "marengo3.0-16"])
 
 
 async def test_the_plan_is_printed_as_json(desk: Desk, index: Path) -> None:

@@ -110,7 +110,8 @@ async def _embedded(
             say(f"{error}; once more in {seconds} s, {cached} of {len(set(wanted))} prompts are embedded")
             await sleep(seconds)
             continue
-        if len(vectors) > 1 and len({vector.tobytes() for vector in vectors.values()}) == 1:
+        # Models that do not look at case give 'Dance' and 'dance' the same vector, and are right.
+        if len({text.casefold() for text in vectors}) > 1 and _are_fewer_than(2, vectors.values()):
             raise UsageError("the embedder gives every text the same vector: is its model the right one?")
         return vectors
 
@@ -176,9 +177,18 @@ def _of_index(store: Store, prompts: Mapping[str, Vectors]) -> dict[str, _Eviden
         vectors = sample.vectors()
         cosines = np.ravel(vectors.astype(np.float64) @ sought.T)
         source = f"{len(vectors):,} clips and {len(prompts)} generic prompts"
-        is_thin = len(np.unique(vectors[: 2 * _FEW_CLIPS], axis=0)) < _FEW_CLIPS
-        found[option] = _Evidence(cosines, None, source, is_thin)
+        found[option] = _Evidence(cosines, None, source, _are_fewer_than(_FEW_CLIPS, vectors))
     return found
+
+
+def _are_fewer_than(count: int, vectors: Iterable[Vectors]) -> bool:
+    """Whether so many different vectors are not there."""
+    met: set[bytes] = set()
+    for vector in vectors:
+        met.add(vector.tobytes())
+        if len(met) >= count:
+            return False
+    return True
 
 
 def _speaking(track: Track) -> NDArray[np.bool_]:

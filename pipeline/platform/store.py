@@ -47,7 +47,7 @@ _FILTER_COLUMNS: Mapping[FilterKey, str] = {
 
 _ARENA_BYTES = 2**25
 _CACHED_PROMPTS = 20_000
-_BYTES_OF_START = 8
+_BYTES_OF_START, _BYTES_OF_NUMBER = 8, 4
 _NAME_OF_SPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -338,11 +338,12 @@ class Store(IndexFile):
             )
 
     def cached_prompts(self, space: str, texts: Sequence[str]) -> dict[str, Vectors]:
-        """The vectors of those texts that were embedded before."""
+        """The vectors of those texts that were embedded before, if they have as many numbers as the index's vectors."""
         with self._guarded() as database:
             rows = database.execute(
-                "SELECT text, vector FROM prompt WHERE space = ? AND text IN (SELECT value FROM json_each(?))",
-                (space, json.dumps(texts)),
+                "SELECT text, vector FROM prompt WHERE space = ? AND text IN (SELECT value FROM json_each(?))"
+                " AND length(vector) = ? * (SELECT dimensions FROM index_facts)",
+                (space, json.dumps(texts), _BYTES_OF_NUMBER),
             )
             return {text: np.frombuffer(vector, dtype="<f4") for text, vector in rows}
 

@@ -330,3 +330,23 @@ async def test_few_different_clips_are_little_to_go_by(tmp_path: Path, clips: in
         await calibrate_index(made_up(tmp_path / "my.index", clips), None, access, say=said.append)
     told = f"warning: visual: {clips} clips and 80 generic prompts are little to go by: look at some scores"
     assert said == [told] * is_said
+
+
+async def test_clips_are_many_although_the_first_of_them_are_all_alike(tmp_path: Path) -> None:
+    """A video that begins with minutes of black."""
+    vectors = np.array([vector_of(f"clip {max(number, 120)}") for number in range(200)], dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    said: list[str] = []
+    with Store.create(tmp_path / "my.index", "index", "mine") as store:
+        track = Track.of("visual", [(at, at + 1, "") for at in range(200)], vectors)
+        store.add_videos([IndexedVideo("v", "v.mp4", 200, (track,))], f"clip-{DIMENSIONS}")
+    async with embedding_server(EmbeddingServer()) as server:
+        await calibrate_index(tmp_path / "my.index", None, EmbedderAccess(server.url, "clip"), say=said.append)
+    assert said == []
+
+
+async def test_labels_may_write_one_prompt_in_two_ways(index: Path, tmp_path: Path) -> None:
+    """The default embedder does not look at case."""
+    labels = [line.replace("baking bread", "Baking Bread") if at % 2 else line for at, line in enumerate(CSV)]
+    told = await calibrate_index(index, write(tmp_path / "labels.csv", *labels))
+    assert told == await calibrate_index(index, write(tmp_path / "labels.csv", *CSV))

@@ -281,11 +281,12 @@ def test_curves_are_stored_all_or_none(store: Store) -> None:
 
 
 def test_prompts_are_kept_by_space_and_text(store: Store) -> None:
+    store.add_videos([TALK], SPACE)
     vectors = prompt_vectors()
-    store.cache_prompts(SPACE, {"alpha": vectors["alpha"]})
+    store.cache_prompts(SPACE, {"alpha": vectors["alpha"], "short": vectors["alpha"][:-1]})
     store.cache_prompts("other", {"alpha": vectors["beta"]})
-    found = store.cached_prompts(SPACE, ["alpha", "beta"])
-    assert list(found) == ["alpha"]
+    found = store.cached_prompts(SPACE, ["alpha", "beta", "short"])
+    assert list(found) == ["alpha"], "of as many dimensions as the index has, whoever filled it anew meanwhile"
     assert np.array_equal(found["alpha"], vectors["alpha"])
 
 
