@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import dropwhile
+from itertools import dropwhile, pairwise
 from typing import NamedTuple
 
 _TIME = r"(?:(\d{1,5}):)?([0-5]?\d):([0-5]?\d)[.,](\d{1,3})"
@@ -19,8 +19,15 @@ _TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?", re.ASCII)
 _ARROW = "-->"
 # Lines of a block; a file without a blank line is no file of cues.
 _LONGEST_BLOCK = 1_000
-# <i>, <v Speaker>, <00:01.000>; {\an8} and the like are SubRip's.
-_MARKUP = re.compile(r"</?(?:[A-Za-z][^<>]*)?>|<[0-9][0-9:.]*>|\{\\[^{}]*\}")
+# <i>, <c.yellow>, <v Speaker>, <00:01.000>, <font …>; {\an8} and the like are SubRip's. Nothing else, for people
+# write a < b.
+_MARKUP = re.compile(
+    r"</?(?:[bciu](?:\.[^<>\s]*)?|[sp]|em|strong|ruby|rt|br\s*/?)>"
+    r"|</?(?:v|lang|font|span)(?:\.[^<>\s]*)?(?:\s[^<>]*)?>"
+    r"|<[0-9][0-9:.]*>"
+    r"|\{\\[^{}]*\}",
+    re.IGNORECASE,
+)
 _NO_CUE = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
 
 _Block = list[tuple[int, str]]
@@ -38,15 +45,23 @@ def cues(lines: Iterable[tuple[int, str]], report: Callable[[int, str], None]) -
     """The cues of numbered lines that have words. What is wrong is reported with its line, and reading goes on."""
     is_webvtt = False
     for place, block in enumerate(_blocks(lines)):
-        body = block
-        if place == 0 and block[0][1].startswith("WEBVTT"):
-            is_webvtt = True
-            # The first cue may stand right below the header.
-            body = list(dropwhile(lambda numbered: _ARROW not in numbered[1], block))
-        if body and not (is_webvtt and _NO_CUE.match(body[0][1])):
+        is_header = place == 0 and block[0][1].startswith("WEBVTT")
+        is_webvtt |= is_header
+        for body in _parted(block, is_header=is_header) if is_webvtt else [block]:
             cue = _cue(body, report, body[0][0])
             if cue is not None and cue.text:
                 yield cue
+
+
+def _parted(block: _Block, *, is_header: bool) -> Iterator[_Block]:
+    """The cues of a block of WebVTT: each line of times begins one, also below the header; in a note there is none."""
+    if is_header:
+        block = list(dropwhile(lambda numbered: _ARROW not in numbered[1], block[1:]))
+    if not block or _NO_CUE.match(block[0][1]):
+        return
+    begins = [at for at, (_, line) in enumerate(block) if _TIMES.fullmatch(line)][1:]
+    for first, beyond in pairwise([0, *begins, len(block)]):
+        yield block[first:beyond]
 
 
 def _blocks(lines: Iterable[tuple[int, str]]) -> Iterator[_Block]:

@@ -579,6 +579,7 @@ async def test_listing_parameters_are_checked(caller: Caller, query: str, code: 
         ("duration[gte]=12.5&duration[lte]=13", ["v2", "v3"]),
         ("duration[lte]=1.05e1&page_limit=1", ["v0"]),
         ("created_at=2023-11-14T22:13:22Z", ["v1"]),
+        ("created_at=2023-11-14T22:13:22.999Z", ["v1"]),
         ("created_at[gte]=2023-11-14T22:13:24Z", ["v3", "v4"]),
         ("updated_at[lte]=2023-11-14T22:13:22Z", ["v0", "v1"]),
         ("updated_at[lte]=2023-02-30T00:00:00Z", []),

@@ -112,6 +112,24 @@ def test_a_cue_may_stand_right_below_the_header_of_webvtt() -> None:
     assert read(text) == ([Cue(1, 3, "knead"), Cue(4, 5, "bake")], [])
 
 
+def test_times_begin_a_cue_of_webvtt_without_a_blank_line_too() -> None:
+    text = "WEBVTT a --> b\n\n1\n00:01.000 --> 00:02.000 align:start\nknead\n00:02.000 --> 00:03.000\nbake\n"
+    assert read(text) == ([Cue(1, 2, "knead"), Cue(2, 3, "bake")], [])
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('<font color="#fff">a</font> if a<b and c>d', "a if a<b and c>d"),
+        ("I <3 you <love> x<y>z", "I <3 you <love> x<y>z"),
+        ("<v.loud Fred O'Neil>hey <c.yellow.bg_blue>you</c> <lang en>there</lang></v>", "hey you there"),
+        ("<I>big</I> <b.x>and</b> <ruby>bold<rt>er</rt></ruby>", "big and bolder"),
+    ],
+)
+def test_only_known_markup_is_taken_out(line: str, words: str) -> None:
+    assert read(f"00:00:01,000 --> 00:00:02,000\n{line}\n")[0] == [Cue(1, 2, words)]
+
+
 def test_only_what_looks_like_markup_is_taken_out() -> None:
     text = "00:00:01,000 --> 00:00:02,000\nif a < b and <b>c</b> > d <00:00:01.500>then<br/> 3 <4> 5\n"
     assert read(text)[0] == [Cue(1, 2, "if a < b and c > d then 3 5")]
