@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.committed import checked_manifest
-from pipeline.errors import UsageError
+from pipeline.errors import Interrupted, UsageError
 from pipeline.export_database import DatabaseTarget, database_target
 from pipeline.export_folder import FolderTarget, folder_target
 
@@ -34,18 +34,26 @@ def export(folders: Sequence[Path], target: Path, form: Literal["parquet", "csv"
     """Add what these runs have committed since the last export to the target: a folder, or a file ``….duckdb``.
 
     Raises ``UsageError`` for what is no run directory and for a target that is something else, before anything is
-    written; ``RunHeld`` where the target is in use, and ``StorageError``.
+    written; ``RunHeld`` where the target is in use, ``Interrupted`` at Ctrl-C, and ``StorageError``.
     """
     chosen = form_of(target, form)
     runs = {checked_manifest(folder).run_id: folder for folder in folders}
-    with _opened(target, chosen) as opened:
-        for folder in folders:
-            opened.add(folder)
+    try:
+        with _opened(target, chosen) as opened:
+            for folder in folders:
+                opened.add(folder)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; what {target} holds is whole, and the same command adds the rest") from None
     return Exported(str(target), chosen, list(runs), opened.files, opened.rows)
 
 
 def form_of(target: Path, form: Literal["parquet", "csv"] | None) -> Form:
-    """What is written to a target. Raises ``UsageError`` where that is not said, or said twice."""
+    """What is written to a target. Raises ``UsageError`` where that is not said or said twice, or cannot be named."""
+    path = str(target.absolute())
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"--to {path!a}: not a path in UTF-8, as DuckDB needs; give another one") from None
     if target.suffix == ".duckdb":
         if form is not None:
             raise UsageError(f"--to {target} is a DuckDB file: leave --format out")

@@ -18,7 +18,7 @@ from pipeline.committed import Committed, blocks, committed, opened_rows, slices
 from pipeline.errors import StorageError, UsageError
 from pipeline.export_engine import SLICE_BYTES, Engine, engine, piped
 from pipeline.export_tables import FAILED, GROWING, TABLES, Column, Table, names, quoted, selection
-from pipeline.rundir import make_private, sync_folder, translated
+from pipeline.rundir import LEDGER, make_private, sync_folder, translated
 
 RUNS = Table(
     "A row for each run that was exported, and how far",
@@ -89,7 +89,7 @@ class DatabaseTarget:
         """Add what a run has committed since the last time."""
         with committed(run_folder) as (run, failures):
             self._database.join(run)
-            self._replace_failures(run.run_id, failures)
+            self._replace_failures(run, failures)
         counted = ", ".join(f"{table}_bytes" for table in GROWING)
         ends = self._database.rows(f"SELECT {counted} FROM runs WHERE run_id = ?", run.run_id)
         for (table, name), end in zip(GROWING.items(), ends[0] if ends else (0, 0, 0), strict=True):
@@ -100,18 +100,18 @@ class DatabaseTarget:
             run.run_id,
             run.job_name,
             run.score_source,
-            str(run.folder),
+            os.fsencode(run.folder).decode(errors="replace"),  # it need not be UTF-8, as DuckDB's text is
             *(run.lengths[name] for name in GROWING.values()),
         )
 
-    def _replace_failures(self, run_id: str, failures: Iterable[bytes]) -> None:
-        with piped(failures) as source:
+    def _replace_failures(self, run: Committed, failures: Iterable[bytes]) -> None:
+        with piped(failures, run.folder / LEDGER) as source:
             query = selection(TABLES[FAILED], source, as_text=False)
             self._database.execute(f"CREATE OR REPLACE TEMP TABLE standing AS {query}")
         stored = f"FROM {FAILED} WHERE run_id = ?"
         differ = f"(FROM standing EXCEPT {stored}) UNION ALL ({stored} EXCEPT FROM standing)"
-        if self._database.rows(f"SELECT count(*) FROM ({differ})", run_id, run_id)[0][0]:
-            self._database.execute(f"DELETE {stored}", run_id)
+        if self._database.rows(f"SELECT count(*) FROM ({differ})", run.run_id, run.run_id)[0][0]:
+            self._database.execute(f"DELETE {stored}", run.run_id)
             self.rows[FAILED] += self._database.count(f"INSERT INTO {FAILED} FROM standing")
 
     def _add_rows(self, run: Committed, table: str, name: str, end: int) -> None:
@@ -122,10 +122,10 @@ class DatabaseTarget:
             )
         with opened_rows(run.folder / name, length) as descriptor:
             for start, stop in slices(descriptor, end, length, self._slice_bytes):
-                self._insert(table, blocks(descriptor, start, stop))
+                self._insert(table, blocks(descriptor, start, stop), run.folder / name)
 
-    def _insert(self, table: str, lines: Iterable[bytes]) -> None:
-        with piped(lines) as source:
+    def _insert(self, table: str, lines: Iterable[bytes], origin: Path) -> None:
+        with piped(lines, origin) as source:
             query = selection(TABLES[table], source, as_text=False)
             self.rows[table] += self._database.count(f"INSERT INTO {table} {query}")
 
@@ -157,22 +157,26 @@ def database_target(path: Path, *, slice_bytes: int = SLICE_BYTES) -> Iterator[D
 def _make(path: Path) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
     try:
-        with engine(path, database=draft) as database:
-            draft.chmod(0o600)
-            for name, table in {**TABLES, "runs": RUNS}.items():
-                columns = ", ".join(f'"{one.name}" {one.kind}' for one in table.columns)
-                database.execute(f"CREATE TABLE {name} ({columns})")
-                database.execute(f"COMMENT ON TABLE {name} IS {quoted(table.comment)}")
-                for one in table.columns:
-                    database.execute(f'COMMENT ON COLUMN {name}."{one.name}" IS {quoted(one.comment)}')
-            for name, (comment, query) in VIEWS.items():
-                database.execute(f"CREATE VIEW {name} AS {query}")
-                database.execute(f"COMMENT ON VIEW {name} IS {quoted(comment)}")
-        with suppress(FileExistsError):  # another export was faster
+        with suppress(FileExistsError, FileNotFoundError):  # another export was faster, and may have swept our draft
+            with engine(path, database=draft) as database:
+                draft.chmod(0o600)
+                _lay_out(database)
             path.hardlink_to(draft)
         sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _lay_out(database: Engine) -> None:
+    for name, table in {**TABLES, "runs": RUNS}.items():
+        columns = ", ".join(f'"{one.name}" {one.kind}' for one in table.columns)
+        database.execute(f"CREATE TABLE {name} ({columns})")
+        database.execute(f"COMMENT ON TABLE {name} IS {quoted(table.comment)}")
+        for one in table.columns:
+            database.execute(f'COMMENT ON COLUMN {name}."{one.name}" IS {quoted(one.comment)}')
+    for name, (comment, query) in VIEWS.items():
+        database.execute(f"CREATE VIEW {name} AS {query}")
+        database.execute(f"COMMENT ON VIEW {name} IS {quoted(comment)}")
 
 
 def _sweep(path: Path) -> None:

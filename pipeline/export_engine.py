@@ -82,17 +82,30 @@ def engine(target: Path, *, database: Path | None = None) -> Iterator[Engine]:
         if "Could not set lock" in told:
             raise RunHeld(f"{target}: another process has it open; close it there first") from None
         raise StorageError(f"{target}: DuckDB cannot go on: {told}") from None
+    except RuntimeError as error:
+        if str(error) != "Query interrupted":  # what DuckDB makes of a Ctrl-C
+            raise
+        raise KeyboardInterrupt from None
 
 
 @contextmanager
-def piped(lines: Iterable[bytes]) -> Iterator[str]:
-    """A path at which these bytes can be read, once and from front to back; what fails in making them is raised."""
+def piped(lines: Iterable[bytes], origin: Path) -> Iterator[str]:
+    """A path at which these bytes can be read, once and from front to back; what fails in making them is raised.
+
+    Raises ``StorageError`` that names their ``origin``, a file of a run directory, where DuckDB cannot read them.
+    """
+    import duckdb  # noqa: PLC0415 - an optional extra, which is there by now
+
     reader, writer = os.pipe()
     failures: list[Exception] = []
     feeding = threading.Thread(target=_feed, args=(writer, lines, failures), daemon=True)
     feeding.start()
     try:
         yield f"/dev/fd/{reader}"
+    except (duckdb.ConversionException, duckdb.InvalidInputException):
+        raise StorageError(
+            f"{origin}: not the rows that were written; `bulk-classify verify {origin.parent}` tells what has changed"
+        ) from None
     finally:
         os.close(reader)
         feeding.join()

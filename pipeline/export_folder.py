@@ -22,7 +22,16 @@ from pipeline.committed import Committed, blocks, committed, opened_rows, slices
 from pipeline.errors import RunHeld, StorageError, UsageError
 from pipeline.export_engine import SLICE_BYTES, Engine, engine, piped
 from pipeline.export_tables import FAILED, GROWING, TABLES, quoted, selection
-from pipeline.rundir import create_private, held, make_private, replace_file, sync_content, sync_folder, translated
+from pipeline.rundir import (
+    LEDGER,
+    create_private,
+    held,
+    make_private,
+    replace_file,
+    sync_content,
+    sync_folder,
+    translated,
+)
 
 MARKER = "export.json"
 _FORMAT = 1
@@ -54,13 +63,13 @@ class FolderTarget:
         """Add what a run has committed since the last time."""
         with committed(run_folder) as (run, failures):
             self._database.join(run)
-            self._write(FAILED, f"{run.run_id}.{self._form}", failures)
+            self._write(FAILED, f"{run.run_id}.{self._form}", failures, run.folder / LEDGER)
         for table, rows_name in GROWING.items():
             with opened_rows(run.folder / rows_name, run.lengths[rows_name]) as descriptor:
                 for start, stop in self._missing(run, table, descriptor):
                     # Fifteen digits, so that files sort as their rows follow on each other.
                     name = f"{run.run_id}-{start:015}-{stop:015}.{self._form}"
-                    self._write(table, name, blocks(descriptor, start, stop))
+                    self._write(table, name, blocks(descriptor, start, stop), run.folder / rows_name)
 
     def _missing(self, run: Committed, table: str, descriptor: int) -> Iterator[tuple[int, int]]:
         """The byte ranges that are still to be exported. Where there is no file at all, the first may be empty."""
@@ -89,13 +98,13 @@ class FolderTarget:
                 if found := name.fullmatch(path.name):
                     yield int(found[1]), int(found[2])
 
-    def _write(self, table: str, name: str, lines: Iterable[bytes]) -> None:
+    def _write(self, table: str, name: str, lines: Iterable[bytes], origin: Path) -> None:
         path = self._folder / table / name
         draft = self._folder / f".draft.{self._form}"
         with translated(draft):
             draft.unlink(missing_ok=True)
         create_private(draft)
-        with piped(lines) as source:
+        with piped(lines, origin) as source:
             query = selection(TABLES[table], source, as_text=self._form == "csv")
             rows = self._database.count(f"COPY ({query}) TO {quoted(str(draft))} ({_OPTIONS[self._form]})")
         with translated(path):

@@ -19,11 +19,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline.export import Exported
+from pipeline.export import Exported, export
 from pipeline.export_database import RUNS, VIEWS
 from pipeline.export_tables import TABLES
+from tests.builders import end, opened
 from tests.pages import DOCS, ROOT, Block, blocks
 
+ODD_IDS = ["000123", "1e5", "NA", "null", "-7", "--8", "true", "2026-01-02"]
 PAGE = (DOCS / "analytics.md").read_text("utf-8")
 BLOCKS = blocks(DOCS / "analytics.md")
 QUERIES = [one.text for one in BLOCKS if one.language == "sql" and not one.file]
@@ -63,6 +65,41 @@ def test_a_program_of_the_page_prints_what_it_shows(folder: Path, program: str, 
         [sys.executable, "-W", "error", "-c", program], cwd=folder, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, output, "")
+
+
+@pytest.fixture(scope="module")
+def folder_of_odd_ids(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exports as the page makes them, of a run whose ids look like something else."""
+    folder = tmp_path_factory.mktemp("odd ids")
+    with opened(folder / "run") as run:
+        run.take_in(*ODD_IDS, a_chunk=len(ODD_IDS))
+        run.commit(end(1, matched=ODD_IDS))
+    export([folder / "run"], folder / "tables", "parquet")
+    export([folder / "run"], folder / "tables-csv", "csv")
+    return folder
+
+
+@pytest.mark.parametrize("program", [one for one, _ in PROGRAMS if re.search("^scores = ", one, re.MULTILINE)])
+def test_the_programs_of_the_page_read_ids_that_look_like_something_else_as_they_are(
+    folder_of_odd_ids: Path, program: str
+) -> None:
+    read = f"{program}\nscores = scores.collect() if hasattr(scores, 'collect') else scores\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"{read}print(*sorted(set(scores['video_id'])))"],
+        cwd=folder_of_odd_ids,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].split() == sorted(ODD_IDS)
+
+
+def test_the_query_of_csv_reads_such_ids_as_they_are(folder_of_odd_ids: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (query,) = (one for one in QUERIES if "read_csv" in one)
+    monkeypatch.chdir(folder_of_odd_ids)
+    with duckdb.connect() as database:
+        assert {video_id for video_id, _ in database.execute(query).fetchall()} == set(ODD_IDS)
 
 
 def test_the_dbt_model_finds_what_the_view_finds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import anyio
@@ -440,7 +441,8 @@ def test_damaged_rows_end_the_export_with_one_line_and_no_file_of_theirs(tmp_pat
     (run / SCORES).write_bytes(b"}" + content[1:])
     with pytest.raises(StorageError) as caught:
         exported(run, tmp_path / "out", "parquet")
-    assert len(str(caught.value).splitlines()) == 1
+    said = f"{run / SCORES}: not the rows that were written; `bulk-classify verify {run}` tells what has changed"
+    assert str(caught.value) == said
     assert list((tmp_path / "out/scores").iterdir()) == []
 
 
@@ -491,6 +493,71 @@ def test_the_command_tells_its_facts_and_wants_to_know_the_form(desk: Desk) -> N
     for options in (["--to", "tables"], ["--to", "x.duckdb", "--format", "csv"]):
         refused = anyio.run(desk.command, "export", "out", *options)
         assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+
+
+@every_form
+def test_ctrl_c_ends_with_130_and_one_line_and_the_next_export_completes_it(tmp_path: Path, form: str) -> None:
+    run, target = tmp_path / "run", target_of(tmp_path, form)
+    small_run(run)
+    # It comes when rows go in, which is when DuckDB is at work.
+    interrupted = """
+import os, signal, sys, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def stop(frame, event, argument):
+    if frame.f_code.co_name == "blocks":
+        threading.setprofile(None)
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGINT)
+threading.setprofile(stop)
+from pipeline.cli import main
+main()
+"""
+    options = [] if form == "duckdb" else ["--format", form]
+    done = subprocess.run(
+        [sys.executable, "-c", interrupted, "export", run, "--to", target, *options],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = f"error: stopped; what {target} holds is whole, and the same command adds the rest\n"
+    assert (done.returncode, done.stderr) == (130, said)
+    exported(run, target, form)
+    check_whole(target, run)
+
+
+@every_form
+def test_a_target_that_is_not_utf_8_is_refused_and_a_run_directory_may_be_so(tmp_path: Path, form: str) -> None:
+    run, target = tmp_path / os.fsdecode(b"run \xff"), target_of(tmp_path, form)
+    try:
+        small_run(run)
+    except StorageError:  # a file system that takes no such name
+        run = tmp_path / "run"
+        small_run(run)
+    with pytest.raises(UsageError, match="not a path in UTF-8"):
+        exported(run, tmp_path / os.fsdecode(b"\xff") / target.name, form)
+    assert list(tmp_path.iterdir()) == [run]
+    exported(run, target, form)
+    check_whole(target, run)
+
+
+def test_a_database_that_another_export_makes_meanwhile_is_added_to(tmp_path: Path) -> None:
+    run, target = tmp_path / "run", tmp_path / "out.duckdb"
+    small_run(run)
+
+    def make_it_too(frame: FrameType, _event: str, _argument: object) -> None:
+        if frame.f_code.co_name == "hardlink_to":
+            sys.setprofile(None)
+            exported(run, target, "duckdb")
+
+    sys.setprofile(make_it_too)
+    try:
+        added = exported(run, target, "duckdb")
+    finally:
+        sys.setprofile(None)
+    assert set(added.rows.values()) == {0}
+    check_whole(target, run)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.duckdb", "run"]
 
 
 def test_without_duckdb_one_line_says_what_to_install(tmp_path: Path) -> None:
