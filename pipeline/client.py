@@ -47,11 +47,12 @@ GONE = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A page, its bytes, and the quota that the platform told with it (None where it told none)."""
+    """A page, its bytes, the quota told with it (None where none was), and whose scale its scores are on."""
 
     page: Page
     body: bytes = field(repr=False)
     quota: Quota | None
+    score_source: str
 
 
 class Client:
@@ -118,9 +119,8 @@ class Client:
         if not 200 <= response.status < 300:
             raise self._failure(response, of_token=of_token)
         body = response.body.replace(self._secret.encode(), _STRUCK.encode()) if self._is_telling else response.body
-        page = wire.decode_page(body)
         source = self._harmless(response.headers.get(wire.SCORE_SOURCE_HEADER, "")) or self._score_source
-        return Answer(replace(page, score_source=source), body, self._quota(response))
+        return Answer(wire.decode_page(body), body, self._quota(response), source)
 
     def _failure(self, response: Response, *, of_token: bool) -> PipelineError:
         code, message = (self._harmless(text) for text in wire.decode_error(response.body))

@@ -336,6 +336,11 @@ class Ledger(IndexSpool, LedgerReports):
         self._run("INSERT INTO page (walk, arrived_at, body) VALUES (?, ?, ?)", walk, page.arrived_at, page.body)
 
     def _drop_spool(self, chunk: int) -> None:
+        if (
+            self._one("SELECT 1 FROM walk WHERE chunk = ?1 UNION ALL SELECT 1 FROM index_walk WHERE chunk = ?1", chunk)
+            is None
+        ):
+            return  # most chunks were answered by one page
         self._run("DELETE FROM page WHERE walk IN (SELECT walk FROM walk WHERE chunk = ?)", chunk)
         self._run("DELETE FROM walk WHERE chunk = ?", chunk)
         self.drop_index_walks(chunk)

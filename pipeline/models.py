@@ -116,8 +116,7 @@ class Page:
     """One page of a walk.
 
     ``total_results`` is the number of videos in the whole walk, None where the platform did not say. ``next_token`` is
-    None on the last page. ``expires_at`` is in seconds since the epoch. ``score_source`` names whose scale the scores
-    are on.
+    None on the last page. ``expires_at`` is in seconds since the epoch.
     """
 
     videos: tuple[VideoAnswer, ...]
@@ -125,7 +124,6 @@ class Page:
     total_results: int | None = None
     next_token: str | None = None
     expires_at: float | None = None
-    score_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pipeline import wire
 from pipeline.chunks import Chunk, PostState
@@ -56,17 +56,19 @@ class Question:
 
     def of_videos(self, prompt_group: int, video_ids: Sequence[str]) -> wire.ClassifyRequest:
         """The POST of one prompt group for some videos."""
-        return replace(self._of_nothing(prompt_group), video_ids=tuple(video_ids))
+        return self._request(prompt_group, tuple(video_ids), None)
 
     def of_index(self, prompt_group: int, index_id: str) -> wire.ClassifyRequest:
         """The POST of one prompt group for a whole index."""
-        return replace(self._of_nothing(prompt_group), index_id=index_id)
+        return self._request(prompt_group, (), index_id)
 
-    def _of_nothing(self, prompt_group: int) -> wire.ClassifyRequest:
+    def _request(self, prompt_group: int, video_ids: tuple[str, ...], index_id: str | None) -> wire.ClassifyRequest:
         job = self.job
         return wire.ClassifyRequest(
             self.groups[prompt_group],
             job.options,
+            video_ids,
+            index_id,
             conversation_option=job.conversation_option,
             include_clips=job.include_clips,
             show_detailed_score=job.show_detailed_score,
@@ -226,8 +228,8 @@ class Requests:
     # ------------------------------------------------------------------------------------------------- underneath
 
     def _check_score_source(self, reply: Answer) -> None:
-        source = reply.page.score_source
-        if source is None or source == self.experience.score_source:
+        source = reply.score_source
+        if source == self.experience.score_source:
             return
         if self.experience.score_source is not None:
             raise JobRefused(

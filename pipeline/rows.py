@@ -7,7 +7,7 @@ one call: millions are written in a night. ``gc=False``, because nothing that a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -119,13 +119,12 @@ def lines_of(results: Iterable[Result], origin: Origin) -> Lines:
     clips: list[ClipRow] = []
     videos: list[VideoRow] = []
     for result in results:
-        clip_count = 0
+        before = len(clips)
         for one in result.classes:
             scores.append(_score_row(result.video_id, one, origin))
             if one.clips and origin.style.include_clips:
-                clip_count += len(one.clips)
-                clips += [_clip_row(result.video_id, one.name, clip, origin) for clip in one.clips]
-        videos.append(_video_row(result, clip_count, origin))
+                clips += _clip_rows(result.video_id, one.name, one.clips, origin)
+        videos.append(_video_row(result, len(clips) - before, origin))
     return Lines(_encoder.encode_lines(scores), _encoder.encode_lines(clips), _encoder.encode_lines(videos))
 
 
@@ -147,23 +146,17 @@ def _score_row(video_id: str, one: ClassScore, origin: Origin) -> ScoreRow:
     )
 
 
-def _clip_row(video_id: str, class_name: str, clip: Clip, origin: Origin) -> ClipRow:
-    url = clip.thumbnail_url
-    if url is not None and not origin.style.keep_signed_urls:
-        # The query of a presigned URL holds an access key id and a signature.
-        url = url.partition("?")[0]
-    return ClipRow(
-        video_id,
-        class_name,
-        clip.start,
-        clip.end,
-        clip.score,
-        clip.option,
-        clip.prompt,
-        url,
-        origin.chunk_id,
-        origin.style.run_id,
-    )
+def _clip_rows(video_id: str, class_name: str, clips: Iterable[Clip], origin: Origin) -> Iterator[ClipRow]:
+    style, chunk = origin.style, origin.chunk_id
+    run_id, keep_signed_urls = style.run_id, style.keep_signed_urls
+    for clip in clips:
+        url = clip.thumbnail_url
+        if url is not None and not keep_signed_urls:
+            # The query of a presigned URL holds an access key id and a signature.
+            url = url.partition("?")[0]
+        yield ClipRow(
+            video_id, class_name, clip.start, clip.end, clip.score, clip.option, clip.prompt, url, chunk, run_id
+        )
 
 
 def _video_row(result: Result, clip_count: int, origin: Origin) -> VideoRow:

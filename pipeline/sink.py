@@ -1,10 +1,11 @@
 """The one writer: rows first, then the ledger, then the acknowledgement.
 
 Everything that must be durable goes through one queue. Whatever has queued up while the last commit ran is the next
-commit, so a slow disk makes commits larger and not later, and no timer is needed. One commit is: the rows of all its
-chunks, appended and synced; then one transaction of the ledger, with the states of the videos and the new lengths of
-the files; then everyone who waits is told. A kill between the two leaves bytes that the ledger does not know, which are
-cut off at the next start. An error of write or sync is final, for nobody knows what a failed sync has kept.
+commit, so a slow disk makes commits larger and not later. Where many came together, the next commit waits a moment for
+them to come back: a fast run pays most for syncs, and one serves all. One commit is: the rows of all its chunks,
+appended and synced; then one transaction of the ledger, with the states of the videos and the new lengths of the files;
+then everyone who waits is told. A kill between the two leaves bytes that the ledger does not know, which are cut off at
+the next start. An error of write or sync is final, for nobody knows what a failed sync has kept.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ from pipeline.rows import Lines, Origin, lines_of
 from pipeline.rundir import RowFiles
 
 _T = TypeVar("_T")
+
+_CROWD = 8
+"""So many changes in one commit are of several workers at once, who ask again about as soon as they are answered."""
+_GATHERING_SECONDS = 0.002
+"""About what a commit takes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -122,12 +128,16 @@ class Sink:
 
     async def run(self) -> None:
         """Commit until the queue is closed. Raises ``StorageError``, after which nothing is acknowledged any more."""
+        is_crowded = False
         with closing(self):
             while self._queued or not self._closed:
                 if not self._queued:
                     await self._news.wait()
                     await checkpoint()  # whoever runs next queues what it has, too, and shares the commit
+                if is_crowded and not self._closed:
+                    await anyio.sleep(_GATHERING_SECONDS)
                 if self._queued:
+                    is_crowded = len(self._queued) >= _CROWD
                     await self._commit_queued()
 
     async def _commit_queued(self) -> None:

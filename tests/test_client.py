@@ -238,7 +238,7 @@ async def test_a_token_that_cannot_be_part_of_a_url_is_never_sent(token: str) ->
 
 async def test_a_page_says_whose_scores_it_has() -> None:
     client = client_of(answer(X_Score_Source="local/space/1"), answer(), answer(X_Score_Source=""))
-    sources = [(await client.classify(REQUEST)).page.score_source for _ in range(3)]
+    sources = [(await client.classify(REQUEST)).score_source for _ in range(3)]
     assert sources == ["local/space/1", "twelvelabs/v1.2", "twelvelabs/v1.2"]
 
 

@@ -31,7 +31,7 @@ async def test_a_client_sends_the_key_under_its_own_name_and_takes_the_scores_fo
         config = load(desk.config, flags={}, environment={}).config
         async with connected(config, ApiKey(KEY), cache=tmp_path, clock=fixed(0.0)) as connection:
             answer = await connection.client.classify(REQUEST)
-    assert answer.page.score_source == "twelvelabs/v1.2"
+    assert answer.score_source == "twelvelabs/v1.2"
     assert (server.posts[0].status, server.violations) == (200, [])
 
 
