@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,71 +27,29 @@ from pipeline.command_line import (
     TARIFF_NAMES,
     NumberRange,
     Sections,
+    api_url_option,
     as_json_option,
+    config_of_a_run,
     embedder_of,
     embedder_options,
     environment,
     example,
-    log_level_option,
+    of_a_process,
     option,
     order_of,
     print_json,
-    quiet_option,
     say,
     set_option,
     settings_of,
     tell,
-    verbose_option,
 )
 from pipeline.errors import Interrupted, StopRun, StorageError
 from pipeline.index_commands import index, quickstart
+from pipeline.result_commands import export, report, status, verify
 
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.run import Retry
-
-_api_url = option(
-    "--api-url",
-    metavar="URL",
-    help='The platform\'s base URL, or "embedded" for the local one in this process.',
-    key="api.url",
-    without="embedded",
-)
-
-
-def _config_of_a_run(command: Callable[..., None]) -> Callable[..., None]:
-    """What names a run that begins: its config, and what the command line puts in the place of settings."""
-    for decorate in (
-        set_option,
-        _api_url,
-        option(
-            "--out",
-            metavar="DIR",
-            help="The run directory: made where there is none.",
-            key="output.dir",
-            without="runs/ and the config's name",
-            shell_complete=completion.run_directories,
-        ),
-        option(
-            "--ids",
-            multiple=True,
-            metavar="FILE",
-            help="An id list (txt, csv, ndjson, parquet; .gz, .zst), or - for stdin; repeatable.",
-            key="input.ids",
-            without="what the config says",
-            shell_complete=completion.any_file,
-        ),
-        CONFIG,
-    ):
-        command = decorate(command)
-    return command
-
-
-def _of_a_process(command: Callable[..., None]) -> Callable[..., None]:
-    """What says how much a run tells while it goes on."""
-    for decorate in (as_json_option, log_level_option, verbose_option, quiet_option):
-        command = decorate(command)
-    return command
 
 
 def main() -> None:
@@ -154,8 +112,8 @@ def _commands() -> None:
         "run configs/overnight.toml --ids my-videos.csv --out runs/friday",
     )
 )
-@_config_of_a_run
-@_of_a_process
+@config_of_a_run
+@of_a_process
 def run(config: Path, **options: Any) -> None:
     """Classify every video that CONFIG names, or go on where an earlier run of the same job stopped."""
     loaded = _loaded(config, options)
@@ -163,7 +121,7 @@ def run(config: Path, **options: Any) -> None:
 
 
 @_commands.command(epilog=example("plan configs/overnight.toml --ids my-videos.csv"))
-@_config_of_a_run
+@config_of_a_run
 @as_json_option
 def plan(config: Path, **options: Any) -> None:
     """Tell what running CONFIG would cost from where it stands now, and spend and change nothing."""
@@ -184,7 +142,7 @@ def plan(config: Path, **options: Any) -> None:
 @_commands.command(epilog=example("resume runs/overnight", "resume runs/overnight --set limits.max_posts=500"))
 @DIRECTORY
 @set_option
-@_of_a_process
+@of_a_process
 def resume(directory: Path, **options: Any) -> None:
     """Go on with the run in DIRECTORY, from its own frozen config; --set may change its limits."""
     from pipeline.config import freeze, thaw
@@ -209,7 +167,7 @@ def resume(directory: Path, **options: Any) -> None:
 )
 @click.option("--all", "every", is_flag=True, help="Also failures that asking again cannot help, as far as we know.")
 @set_option
-@_of_a_process
+@of_a_process
 def retry(directory: Path, codes: Sequence[str], every: bool, **options: Any) -> None:
     """Take failed videos of the run in DIRECTORY again; by default those that can succeed."""
     from pipeline.config import freeze, thaw
@@ -262,83 +220,8 @@ def _loaded(config: Path, options: Mapping[str, Any]) -> Config:
     return load(config, flags=settings_of(options["settings"]) | flags, environment=environment()).config
 
 
-@_commands.command(epilog=example("status runs/overnight", "status runs/overnight --json"))
-@DIRECTORY
-@as_json_option
-def status(directory: Path, as_json: bool) -> None:
-    """Tell how the run in DIRECTORY stands, also while it goes on."""
-    from pipeline.status import in_words, status_of
-
-    tell(status_of(directory), in_words, as_json=as_json)
-
-
-@_commands.command(epilog=example("verify runs/overnight"))
-@DIRECTORY
-@as_json_option
-def verify(directory: Path, as_json: bool) -> None:
-    """Prove that input, ledger and files in DIRECTORY agree; exit 1 and a list where they do not."""
-    from pipeline.verify import in_words
-    from pipeline.verify import verify as verified
-
-    report = verified(directory)
-    tell(report, in_words, as_json=as_json)
-    if report.found:
-        sys.exit(1)
-
-
-@_commands.command(epilog=example("report runs/quickstart"))
-@DIRECTORY
-@option("--to", type=PATH, metavar="FILE", help="Where the page goes.", without="DIRECTORY/report.html")
-@option(
-    "--video",
-    "wanted",
-    multiple=True,
-    metavar="ID",
-    help="A video to hold a timeline of; may be repeated.",
-    without="the best of each class",
-)
-def report(directory: Path, to: Path | None, wanted: Sequence[str]) -> None:
-    """Make one HTML page of the run in DIRECTORY, also while it goes on: what it brought, cost and missed.
-
-    The page needs nothing else: no network, no other file. Its path is printed.
-    """
-    from pipeline.report.document import document
-    from pipeline.report.facts import facts_of
-    from pipeline.report.writing import write_page
-
-    page = to or directory / "report.html"
-    write_page(page, document(facts_of(directory, wanted=wanted), now=time.time()))
-    click.echo(bytes(page))  # a path need not be Unicode
-
-
-@_commands.command(
-    epilog=example("export runs/overnight --to tables --format parquet", "export runs/a runs/b --to videos.duckdb")
-)
-@click.argument(
-    "directories", nargs=-1, required=True, type=PATH, metavar="DIR...", shell_complete=completion.run_directories
-)
-@option(
-    "--to",
-    "target",
-    required=True,
-    type=PATH,
-    metavar="TARGET",
-    help="A folder, or a file that ends in .duckdb (required).",
-)
-@option(
-    "--format",
-    "form",
-    type=click.Choice(["parquet", "csv"]),
-    help="The form of the files in a folder.",
-    without="DuckDB, for a file",
-)
-@as_json_option
-def export(directories: Sequence[Path], target: Path, form: Literal["parquet", "csv"] | None, as_json: bool) -> None:
-    """Add the committed rows of runs to TARGET for analytics, also while they go on; again, only what is new."""
-    from pipeline.export import export as exported
-    from pipeline.export import in_words
-
-    tell(exported(directories, target, form), in_words, as_json=as_json)
+for _command in (status, verify, report, export):
+    _commands.add_command(_command)
 
 
 @_commands.command(epilog=example("ids --index 6298d673f1090f1100476d4c --config configs/overnight.toml"))
@@ -347,7 +230,7 @@ def export(directories: Sequence[Path], target: Path, form: Literal["parquet", "
     "index_id",
     required=True,
     metavar="INDEX_ID",
-    help="The index of the platform to list (required).",
+    help="The index of the platform to list.",
     key="input.index_id",
 )
 @option(
@@ -358,7 +241,7 @@ def export(directories: Sequence[Path], target: Path, form: Literal["parquet", "
     without="every key's own default",
     shell_complete=completion.config_files,
 )
-@_api_url
+@api_url_option
 @set_option
 def ids(index_id: str, config: Path | None, api_url: str | None, settings: Sequence[str]) -> None:
     """List an index of the platform: an id list in NDJSON, with durations and file names, on stdout."""

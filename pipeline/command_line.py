@@ -80,6 +80,50 @@ log_level_option = option(
 )
 
 
+api_url_option = option(
+    "--api-url",
+    metavar="URL",
+    help='The platform\'s base URL, or "embedded" for the local one in this process.',
+    key="api.url",
+    without="embedded",
+)
+
+
+def config_of_a_run(command: Callable[..., None]) -> Callable[..., None]:
+    """What names a run that begins: its config, and what the command line puts in the place of settings."""
+    for decorate in (
+        set_option,
+        api_url_option,
+        option(
+            "--out",
+            metavar="DIR",
+            help="The run directory: made where there is none.",
+            key="output.dir",
+            without="runs/ and the config's name",
+            shell_complete=completion.run_directories,
+        ),
+        option(
+            "--ids",
+            multiple=True,
+            metavar="FILE",
+            help="An id list (txt, csv, ndjson, parquet; .gz, .zst), or - for stdin; repeatable.",
+            key="input.ids",
+            without="what the config says",
+            shell_complete=completion.any_file,
+        ),
+        CONFIG,
+    ):
+        command = decorate(command)
+    return command
+
+
+def of_a_process(command: Callable[..., None]) -> Callable[..., None]:
+    """What says how much a run tells while it goes on."""
+    for decorate in (as_json_option, log_level_option, verbose_option, quiet_option):
+        command = decorate(command)
+    return command
+
+
 class Sections(click.Group):
     """A group whose help lists its commands under headings; ``headings`` has the names of the commands by heading."""
 

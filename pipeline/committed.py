@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pipeline.errors import StorageError
 from pipeline.ledger import SCORE_SOURCE, Ledger
 from pipeline.manifest import Manifest, class_hash, read_manifest
 from pipeline.rows import ROW_FILES, encode
-from pipeline.rundir import LEDGER, RUN_JSON, refuse_foreign, translated
+from pipeline.rundir import LEDGER, RUN_JSON, open_rows, refuse_foreign
 
 BLOCK_BYTES = 1 << 20
 
@@ -70,17 +69,13 @@ def committed(folder: Path) -> Iterator[tuple[Committed, Iterator[bytes]]]:
 @contextmanager
 def opened_rows(path: Path, length: int) -> Iterator[int]:
     """The descriptor of a file of rows. Raises ``StorageError`` where it is shorter than its committed length."""
-    with translated(path):
-        # A pipe that nobody writes to must not keep us waiting.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    descriptor = open_rows(path, length)
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise StorageError(f"{path}: not a regular file; a run directory holds no links")
-        if found.st_size < length:
+        size = os.fstat(descriptor).st_size
+        if size < length:
             raise StorageError(
-                f"{path}: {length - found.st_size} bytes of committed rows are missing "
-                f"({found.st_size} of {length} are there); put the file back as it was"
+                f"{path}: {length - size} bytes of committed rows are missing ({size} of {length} are there); "
+                "put the file back as it was"
             )
         yield descriptor
     finally:

@@ -15,7 +15,15 @@ from contextlib import suppress
 from itertools import islice
 
 import click
-from click.shell_completion import BashComplete, CompletionItem, add_completion_class, split_arg_string
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    ShellComplete,
+    ZshComplete,
+    add_completion_class,
+    split_arg_string,
+)
 
 Item = CompletionItem[str]
 SHELLS = ("bash", "zsh", "fish")
@@ -65,7 +73,33 @@ class _Bash(BashComplete):
         return f"{item.type},{item.value.removeprefix(self._cut_off)}"
 
 
-add_completion_class(_Bash)
+class _WholeWords(ShellComplete):
+    """``--option=value`` is one word to zsh and fish, so what is proposed begins with the option."""
+
+    _option = ""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        words, incomplete = super().get_completion_args()
+        name, equals, _ = incomplete.partition("=")
+        self._option = f"{name}=" if equals and name.startswith("--") else ""
+        return words, incomplete
+
+    def format_completion(self, item: Item) -> str:
+        if item.type == "plain":
+            item.value = self._option + item.value
+        return super().format_completion(item)
+
+
+class _Zsh(_WholeWords, ZshComplete):
+    pass
+
+
+class _Fish(_WholeWords, FishComplete):
+    pass
+
+
+for _shell in (_Bash, _Zsh, _Fish):
+    add_completion_class(_shell)
 
 
 def script(program: click.Command, shell: str) -> str:

@@ -47,19 +47,23 @@ class PipelineError(Exception):
 
 
 class StopRun(PipelineError):
-    """The run cannot go on. What is committed stays; ``exit_code`` is the process's."""
+    """The run cannot go on. What is committed stays; ``exit_code`` is the process's, ``code`` names why it stops."""
 
+    code: ClassVar[str] = "stopped"
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(StopRun):
     """The command cannot be carried out as it was given."""
 
+    code = "usage_error"
     exit_code = 2
 
 
 class ConfigError(UsageError):
     """Settings that are wrong. ``problems`` has one line for each, all found at once."""
+
+    code = "config_error"
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -69,6 +73,8 @@ class ConfigError(UsageError):
 class InputError(UsageError):
     """An id list that cannot be used. ``problems`` has one line for each bad line, at most the first twenty."""
 
+    code = "input_error"
+
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
@@ -77,34 +83,41 @@ class InputError(UsageError):
 class JobRefused(StopRun):
     """The platform refuses the job itself, whatever the videos."""
 
+    code = "job_refused"
     exit_code = 2
 
 
 class EndpointGone(JobRefused):
     """The platform no longer has the classify endpoint."""
 
+    code = "endpoint_gone"
+
 
 class KeyRefused(StopRun):
     """401 or 403: nothing more is sent with this key."""
 
+    code = "key_refused"
     exit_code = 4
 
 
 class PlatformDown(StopRun):
     """The platform does not answer, or answers nothing that can be trusted."""
 
+    code = "platform_down"
     exit_code = 69
 
 
 class RunHeld(StopRun):
     """Another process holds this run directory."""
 
+    code = "run_held"
     exit_code = 73
 
 
 class StorageError(StopRun):
     """A file or the disk failed, or is not what the ledger says it is."""
 
+    code = "storage_error"
     exit_code = 74
 
 
@@ -114,6 +127,7 @@ class QuotaReached(StopRun):
     ``resume_after`` is when the quota starts anew, in seconds since the epoch; None for a budget.
     """
 
+    code = "quota_reached"
     exit_code = 75
 
     def __init__(self, message: str, *, resume_after: float | None = None) -> None:
@@ -124,6 +138,7 @@ class QuotaReached(StopRun):
 class Interrupted(StopRun):
     """Ctrl-C, SIGTERM or SIGHUP, after draining."""
 
+    code = "interrupted"
     exit_code = 130
 
 

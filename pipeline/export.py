@@ -12,6 +12,7 @@ from pipeline.committed import checked_manifest
 from pipeline.errors import Interrupted, UsageError
 from pipeline.export_database import DatabaseTarget, database_target
 from pipeline.export_folder import FolderTarget, folder_target
+from pipeline.wording import counted
 
 Form = Literal["parquet", "csv", "duckdb"]
 
@@ -71,9 +72,8 @@ def _opened(target: Path, form: Form) -> AbstractContextManager[FolderTarget | D
 
 def in_words(exported: Exported) -> Iterator[str]:
     """The facts for people, a line each."""
-    rows = ", ".join(f"{number:,} {table}" for table, number in exported.rows.items())
+    rows = ", ".join(counted(number, table.removesuffix("s")) for table, number in exported.rows.items())
     if exported.files:
-        files = "1 file" if len(exported.files) == 1 else f"{len(exported.files):,} files"
-        yield f"exported to {exported.target}: {rows}; {files} written"
+        yield f"exported to {exported.target}: {rows}; {counted(len(exported.files), 'file')} written"
     else:
         yield f"{exported.target} is up to date: nothing was committed since the last export"

@@ -42,6 +42,7 @@ from pipeline.lines import (
 )
 from pipeline.models import Video
 from pipeline.parquet import open_parquet
+from pipeline.wording import counted
 
 STANDARD_INPUT = "-"
 
@@ -240,7 +241,7 @@ class _Record:
         if self._problem:
             raise BadLine(self._problem)
         if len(row) < width or any(row[width:]):
-            raise BadLine(f"has {len(row)} fields, and the header has {width}")
+            raise BadLine(f"has {counted(len(row), 'field')}, and the header has {width}")
 
     def extent(self) -> str:
         """Where a record of several lines stands."""

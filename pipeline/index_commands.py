@@ -28,6 +28,7 @@ from pipeline.command_line import (
     settings_of,
     tell,
 )
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from pipeline.platform.indexes import Files
@@ -128,7 +129,7 @@ def imports() -> None:
 
 @imports.command(epilog=example("index import vendor my.index --index-id 6298d673f1090f1100476d4c --plan"))
 @click.argument("index", type=PATH)
-@option("--index-id", required=True, metavar="ID", help="The vendor's index (required).", key="input.index_id")
+@option("--index-id", required=True, metavar="ID", help="The vendor's index.", key="input.index_id")
 @click.option("--plan", "only_plan", is_flag=True, help="Tell what it will take, and import nothing.")
 @click.option("--audio", is_flag=True, help="Take the vectors of sounds too; they count as conversation.")
 @option(
@@ -189,8 +190,8 @@ def vendor(index: Path, index_id: str, **options: Any) -> None:
         click.echo(f"failed: {failure}", err=True)
     if came_to.not_listed:
         order.console.say(
-            f"warning: {came_to.not_listed:,} videos that were imported before are not in the vendor's list, and stay "
-            f"(`index remove` takes videos out): {', '.join(came_to.first_not_listed[:5])}"
+            f"warning: {counted(came_to.not_listed, 'video that was', 'videos that were')} imported before and the "
+            f"vendor no longer lists: kept (`index remove` takes videos out): {', '.join(came_to.first_not_listed[:5])}"
             + (", …" if came_to.not_listed > 5 else "")
         )
     if stopped is not None:

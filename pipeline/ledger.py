@@ -50,6 +50,8 @@ RESUME_AFTER = "resume_after"
 """The fact that says when the quota starts anew for which the run stopped, as our files write moments."""
 LAST_SUCCESS = "last_success"
 """The fact that says when the run last ended with every video answered, in seconds since the epoch."""
+BEGAN_AT = "began_at"
+"""The fact that says when the last process began to ask, in seconds since the epoch."""
 TOTALS = "totals"
 """The fact that says whether ``total_results`` counts videos on the run's platform."""
 

@@ -12,6 +12,7 @@ from pipeline.chunks import ChunkState, Counts, OpenVideos, PostState, Segment, 
 from pipeline.ledger_file import LedgerFile
 from pipeline.models import Video
 from pipeline.rows import FailureRow
+from pipeline.wording import counted
 
 _SLICE = 10_000
 
@@ -134,17 +135,17 @@ class LedgerReports(LedgerFile):
         Where chunks are ``settled_in_parts`` they may have settled videos before they end.
         """
         checks = {
-            "videos that belong to no chunk": "SELECT count(*) FROM video LEFT JOIN chunk USING (chunk) "
+            ("video", "in no chunk"): "SELECT count(*) FROM video LEFT JOIN chunk USING (chunk) "
             "WHERE chunk.state IS NULL AND (video.chunk IS NOT NULL OR video.state > 0)",
-            "open videos of chunks that have ended": "SELECT count(*) FROM video JOIN chunk USING (chunk) "
+            ("open video", "of chunks that have ended"): "SELECT count(*) FROM video JOIN chunk USING (chunk) "
             "WHERE video.state = 0 AND chunk.state > 1",
-            "settled videos of chunks that have not ended": "SELECT count(*) FROM video JOIN chunk USING (chunk) "
+            ("settled video", "of chunks that have not ended"): "SELECT count(*) FROM video JOIN chunk USING (chunk) "
             "WHERE video.state > 0 AND chunk.state < 2",
-            "failed videos without a reason": "SELECT count(*) FROM video LEFT JOIN failure USING (video) "
+            ("failed video", "without a reason"): "SELECT count(*) FROM video LEFT JOIN failure USING (video) "
             "WHERE state = 3 AND code IS NULL",
-            "reasons of failure without a failed video": "SELECT count(*) FROM failure LEFT JOIN video USING (video) "
+            ("reason", "without a failed video"): "SELECT count(*) FROM failure LEFT JOIN video USING (video) "
             "WHERE state IS NOT 3",
         }
         if settled_in_parts:
-            del checks["settled videos of chunks that have not ended"]
-        return [f"{n} {what}" for what, query in checks.items() if (n := self._count(query))]
+            del checks["settled video", "of chunks that have not ended"]
+        return [f"{counted(n, one)} {rest}" for (one, rest), query in checks.items() if (n := self._count(query))]

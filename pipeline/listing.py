@@ -17,6 +17,7 @@ from pipeline.errors import JobRefused, PlatformDown, RateLimited, RequestFailed
 from pipeline.pacing import Gate
 from pipeline.reaction import MAX_PAGE_RESENDS, page_resend_after
 from pipeline.wire_lists import VideoListPage
+from pipeline.wording import counted
 
 CHANGING = (
     "warning: the index changed each time that it was listed: what has just come into it, or moved within it, may be "
@@ -91,9 +92,9 @@ class Listing(Generic[_Page]):
             if not is_last and {one.video_id for one in page.videos}.issubset(recent):
                 self._flaw = f"page {number} of {page.total_pages} shows nothing new"
             elif not is_last and number > _MOST_GROWTH * pages_at_first + _SPARE_PAGES:
-                self._flaw = f"it had {pages_at_first} pages at first, and has {page.total_pages} by now"
+                self._flaw = f"it had {counted(pages_at_first, 'page')} at first, and has {page.total_pages} by now"
             elif self.is_steady and total is not None and (count > total or (is_last and count < total)):
-                self._flaw = f"its pages show {count} videos up to page {number}, and it says {total}"
+                self._flaw = f"its pages show {counted(count, 'video')} up to page {number}, and it says {total}"
             yield page
             if is_last or self._flaw:
                 self.is_steady = self.is_steady and not self._flaw

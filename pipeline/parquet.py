@@ -49,6 +49,7 @@ def open_parquet(path: Path) -> Iterator[ParquetFile]:
         raise BadFile("Parquet is read by DuckDB, which is an extra: pip install 'bulk-classify[analytics]'") from None
     try:
         with duckdb.connect(config=_SETTINGS) as database:
+            database.execute("SET enable_progress_bar = false")  # it would go to stdout, terminal or not
             yield ParquetFile(database, path)
     except duckdb.Error as error:
         told = str(error).splitlines()[0]

@@ -19,6 +19,7 @@ from pipeline.models import MAX_PROMPTS, MAX_SECONDS, JobClass
 from pipeline.packing import prompt_groups
 from pipeline.progress import duration
 from pipeline.quota import Window
+from pipeline.wording import counted
 
 _SECONDS_PER_REQUEST = 2.0
 # What most videos match of a taxonomy, and the sizes of rows with ids of 24 digits. Rows so far replace all of this.
@@ -206,7 +207,7 @@ def _yield(survey: Survey, config: Config) -> tuple[int, int, str]:
     classes = min(_CLASSES_PER_VIDEO, len(config.job.classes))
     clips = classes * _CLIPS_PER_CLASS if config.job.include_clips else 0
     size = classes * _SCORE_BYTES + clips * _CLIP_BYTES + _VIDEO_BYTES
-    basis = f"if a video matches {_number(classes, 'class', 'classes')}"
+    basis = f"if a video matches {counted(classes, 'class', 'classes')}"
     if clips:
         basis += f" with {_CLIPS_PER_CLASS} clips each"
     return videos * (classes + clips + 1), videos * size, basis
@@ -228,35 +229,35 @@ def _warnings(survey: Survey, config: Config, posts: int, room: int | None) -> I
     still_open, limits = survey.open, config.limits
     in_chunks = config.input.mode == "videos"  # a whole index takes one POST, however long its videos are
     if survey.skipped_lines:
-        yield f'{_number(survey.skipped_lines, "bad line")} left out (input.on_bad_line = "skip")'
+        yield f'{counted(survey.skipped_lines, "bad line")} left out (input.on_bad_line = "skip")'
     if survey.absent_ids:
         yield (
             f"{survey.videos - survey.absent_ids:,} of {survey.videos:,} ids are in this index; "
-            f"the other {survey.absent_ids:,} fail"
+            f"the other {counted(survey.absent_ids, 'fails', 'fail')}"
         )
     if survey.index_warning:
         yield survey.index_warning
     if still_open.unknown_durations and in_chunks:
         videos_per_post = min(limits.default_videos_per_post, limits.max_videos_per_post or 10**9)
         yield (
-            f"{still_open.unknown_durations:,} videos have no known duration, so the first POST takes only "
-            f"{videos_per_post} (limits.default_videos_per_post), and each a quarter more; give their durations in the "
-            "id list, or name the index (input.index_id)"
+            f"{counted(still_open.unknown_durations, 'video has', 'videos have')} no known duration, so the first "
+            f"POST takes only {videos_per_post} (limits.default_videos_per_post), and each a quarter more; give their "
+            "durations in the id list, or name the index (input.index_id)"
         )
     if still_open.too_long and in_chunks:
         yield (
-            f"{_number(still_open.too_long, 'video')} longer than {MAX_SECONDS:,} s, such as "
+            f"{counted(still_open.too_long, 'video')} longer than {MAX_SECONDS:,} s, such as "
             f"{still_open.first_too_long}: the platform is likely to refuse such a video, and it fails"
         )
     for left, reason in _stops(survey, limits, room):
         if left < posts:
-            yield f"the run ends with code 75 after {_number(left, 'POST')}, when {reason}"
+            yield f"the run ends with code 75 after {counted(left, 'POST')}, when {reason}"
 
 
 def _hints(in_index_mode: int | None, shape: str | None) -> Iterator[str]:
     if in_index_mode is not None:
         yield (
-            f'input.mode = "index" takes {_number(in_index_mode, "POST")} for the whole index, '
+            f'input.mode = "index" takes {counted(in_index_mode, "POST")} for the whole index, '
             "with rows for each video in it"
         )
     if shape is not None:
@@ -297,24 +298,24 @@ def _groups_of_at_most(most: int, classes: Sequence[JobClass]) -> int:
 
 def in_words(plan: Plan) -> list[str]:
     """The plan for people, a line each."""
-    counted = f"videos: {plan.videos:,}"
+    videos = f"videos: {plan.videos:,}"
     if plan.open != plan.videos:
-        counted += f", {plan.open:,} of them open"
+        videos += f", {plan.open:,} of them open"
     if plan.duplicates:
-        counted += f", {plan.duplicates:,} named more than once"
+        videos += f", {plan.duplicates:,} named more than once"
     if not plan.posts and not plan.posts_on_tokens:
-        return [f"{counted}; nothing is left to ask for", *_notes(plan)]
+        return [f"{videos}; nothing is left to ask for", *_notes(plan)]
     asked = (
-        f"POSTs: {plan.posts:,} ({_number(plan.chunks, 'chunk')}, {_number(plan.prompt_groups, 'prompt group')}; "
+        f"POSTs: {plan.posts:,} ({counted(plan.chunks, 'chunk')}, {counted(plan.prompt_groups, 'prompt group')}; "
         f"no packing takes fewer than {plan.posts_lower_bound:,})"
     )
     if plan.posts_on_tokens:
         asked += f", and {plan.posts_on_tokens:,} more where page tokens have died"
     if plan.posts_per_window:
-        asked += f", in {_number(plan.windows, 'window')} of {plan.posts_per_window:,}"
+        asked += f", in {counted(plan.windows, 'window')} of {plan.posts_per_window:,}"
     finish = f"{plan.finishes_at[:10]} {plan.finishes_at[11:16]} UTC"
     return [
-        f"{counted}, {plan.hours:,.1f} hours",
+        f"{videos}, {plan.hours:,.1f} hours",
         asked,
         f"time: about {duration(plan.seconds)}, until {finish}, if a request takes {_SECONDS_PER_REQUEST:.0f} s",
         f"rows: about {plan.rows:,} ({_size(plan.bytes)}), {plan.basis}",
@@ -324,10 +325,6 @@ def in_words(plan: Plan) -> list[str]:
 
 def _notes(plan: Plan) -> list[str]:
     return [f"warning: {line}" for line in plan.warnings] + [f"hint: {line}" for line in plan.hints]
-
-
-def _number(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _size(size: float) -> str:

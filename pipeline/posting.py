@@ -254,7 +254,8 @@ class Requests:
             self._end_post(post, PostState.NOT_SENT, billed=False)
             raise
         except StopRun as error:
-            self._record_failure(post, error.__cause__ or error, is_counted=True)
+            cause = error.__cause__
+            self._record_failure(post, cause if isinstance(cause, RequestFailed) else error, is_counted=True)
             raise
         self._end_post(post, PostState.ANSWERED, billed=True, http_status=200)
         return reply
@@ -301,12 +302,11 @@ class Requests:
             )
         )
 
-    def _record_failure(self, post: int, error: BaseException, *, is_counted: bool) -> None:
+    def _record_failure(self, post: int, error: RequestFailed | StopRun, *, is_counted: bool) -> None:
         """Write down what a failed POST may have cost."""
-        code = error.code if isinstance(error, RequestFailed) else type(error).__name__
         status = error.http_status if isinstance(error, RequestFailed) else None
         burnt = budget_of(error) if is_counted and isinstance(error, RequestFailed) else None
-        self.log.event("post_failed", "warning", post=post, code=code, reason=str(error))
+        self.log.event("post_failed", "warning", post=post, code=error.code, reason=str(error))
         if isinstance(error, CannotConnect):
             self._end_post(post, PostState.NOT_SENT, billed=False)
         elif isinstance(error, ResendCounted):

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Literal, NamedTuple
 
+from pipeline.wording import counted
+
 Style = Literal["", "good", "bad", "wait", "faint"]
 
 _LABEL_WIDTH = 9  # with a column in front, for the cursor that rests there
@@ -153,7 +155,7 @@ def heartbeat(facts: Facts) -> str:
 
 
 def _videos(facts: Facts) -> list[Piece]:
-    return [Piece(f"{facts.settled:,} of {facts.videos:,} videos"), Piece(f" ({facts.percent} %)")]
+    return [Piece(f"{facts.settled:,} of {counted(facts.videos, 'video')}"), Piece(f" ({facts.percent} %)")]
 
 
 def _with_bar(facts: Facts, columns: int) -> Line:

@@ -30,7 +30,7 @@ from pipeline.connection import Connection, connected
 from pipeline.console import Console
 from pipeline.errors import Drained, QuotaReached, StopRun, StorageError, UsageError
 from pipeline.intake import Input, packer_of, take_in
-from pipeline.ledger import INPUT_FINGERPRINT, LAST_SUCCESS, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
+from pipeline.ledger import BEGAN_AT, INPUT_FINGERPRINT, LAST_SUCCESS, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
 from pipeline.listing import CHANGING
 from pipeline.log import Level, Log, utc
 from pipeline.manifest import Manifest, continued, new_manifest, read_manifest, write_manifest
@@ -46,7 +46,8 @@ from pipeline.sink import Sink
 from pipeline.stopping import Stop, ended_by_signals
 from pipeline.survey import Taken, survey
 from pipeline.transport import LOOPBACK_HOSTS
-from pipeline.watch import Place, Watch, Watched
+from pipeline.watch import Place, Watch, Watched, refusal_told
+from pipeline.wording import counted
 from pipeline.worker import Worker
 
 _CHUNKS_READ_AT_ONCE = 32
@@ -116,6 +117,8 @@ async def run(order: Order) -> Outcome:
         told = order.console.say if order.console.verbose else None
         log = opened.enter_context(Log(folder / rundir.LOG, level=level, clock=clock, told=told))
         log.event("run_began", run_id=manifest.run_id, version=pipeline.__version__)
+        place = Place(order.config, folder, manifest.run_id, order.console, log, clock, _last_success(ledger))
+        opened.enter_context(refusal_told(place, ledger))
         connection = await opened.enter_async_context(connection_of(order))
         gate = gate_of(order, ledger)
         taken = Taken(index_warning=connection.index_warning)
@@ -126,9 +129,10 @@ async def run(order: Order) -> Outcome:
         with ledger.atomic():
             ledger.recover()
             ledger.forget(STOP_REASON, RESUME_AFTER)
+            ledger.remember(BEGAN_AT, repr(clock()))
             if order.retry:
                 again = ledger.take_again(order.retry.codes, packer_of(order.config, ledger), every=order.retry.every)
-                order.console.say(f"retry: {again:,} failed videos are taken again")
+                order.console.say(f"retry: {counted(again, 'failed video is', 'failed videos are')} taken again")
         plan = plan_of(survey(ledger, folder, order.config, taken), order.config, now=clock())
         for line in in_words(plan):
             order.console.say(line)
@@ -136,7 +140,8 @@ async def run(order: Order) -> Outcome:
         stopped, watch = await flow.run(plan.posts)
         outcome = _finished(folder, manifest, ledger, stopped, clock())
         watch.end(outcome.exit_code, outcome.stopped)
-        log.event("run_ended", exit_code=outcome.exit_code, reason=str(stopped) if stopped else None)
+        code, reason = (outcome.stopped.code, str(outcome.stopped)) if outcome.stopped else (None, None)
+        log.event("run_ended", exit_code=outcome.exit_code, code=code, reason=reason)
         return outcome
 
 
@@ -169,10 +174,9 @@ class _Flow:
             clock=order.clock,
             jitter=order.jitter,
         )
-        last_success_at = float(told) if (told := ledger.fact(LAST_SUCCESS)) else None
         self._watch = Watch(
             Watched(ledger.counts(), gate, requests, self._stop, files),
-            Place(config, order.folder, manifest.run_id, order.console, log, order.clock, last_success_at),
+            Place(config, order.folder, manifest.run_id, order.console, log, order.clock, _last_success(ledger)),
         )
         self._worker = Worker(requests, max_bisect_posts=config.limits.max_bisect_posts, told=self._settled)
         self._index_worker = IndexWorker(requests, config.input.index_id or "", told=self._watch.count)
@@ -273,8 +277,8 @@ class _Flow:
             self._stop.because(reason)
         if extra := self._index_worker.not_listed:
             self._order.console.say(
-                f"warning: the platform has shown {extra:,} videos that came into the index after it was listed; "
-                "`bulk-classify run` takes them in"
+                f"warning: the platform has shown {counted(extra, 'video')} that came into the index after it was "
+                "listed; `bulk-classify run` takes them in"
             )
 
     def _stop_for_space(self) -> None:
@@ -295,16 +299,23 @@ def _account(order: Order) -> str:
 
 
 def agreed_manifest(order: Order, ledger: Ledger) -> Manifest:
-    """The manifest for the directory: the stored one gone on with, or a new one where no input was ever taken in.
+    """The manifest for the directory: the stored one gone on with, or a new one where there is none.
 
-    Raises ``UsageError`` where the directory holds a run of another job.
+    A run that never took its input in is of no job yet, so it may go on with any. Raises ``UsageError`` where
+    the directory holds a run of another job.
     """
     if ledger.next_chunk_number() > 1:
         return continued(read_manifest(order.folder), order.config)
     _refuse_foreign_rows(order.folder)
     if not order.read_input:
         raise UsageError(f"{order.folder}: the input was never taken in: give `bulk-classify run` its config again")
+    if (order.folder / rundir.RUN_JSON).exists():  # of a start that was refused for its input: nothing was asked yet
+        return replace(read_manifest(order.folder), config=order.config)
     return new_manifest(order.config, now=order.clock())
+
+
+def _last_success(ledger: Ledger) -> float | None:
+    return float(told) if (told := ledger.fact(LAST_SUCCESS)) else None
 
 
 def _refuse_foreign_rows(folder: Path) -> None:
@@ -331,9 +342,9 @@ async def _take_in(order: Order, ledger: Ledger, connection: Connection, gate: G
     intake = await take_in(given, ledger, connection.client, gate)
     log.event("input_read", ids=intake.read, duplicates=intake.duplicates, added=intake.added, gone=intake.gone)
     order.console.say(
-        f"input: {intake.read:,} ids, {intake.added:,} new"
+        f"input: {counted(intake.read, 'id')}, {intake.added:,} new"
         + (f", {intake.duplicates:,} named more than once" if intake.duplicates else "")
-        + (f"; {intake.gone:,} of earlier inputs are no longer named and stay" if intake.gone else "")
+        + (f"; {counted(intake.gone, 'id')} of earlier inputs no longer named, and kept" if intake.gone else "")
     )
     if not intake.is_steady:
         log.event("listing_unsteady", "warning")

@@ -128,6 +128,22 @@ def is_held(folder: Path) -> bool:
         return True
 
 
+def open_rows(path: Path, length: int) -> int:
+    """A descriptor that reads a file of rows with so many committed bytes; of nothing, where that is 0 and no file is.
+
+    For a start that is refused before its input is taken in makes none. Raises ``StorageError`` for what is no file.
+    """
+    is_unmade = not length and not os.path.lexists(path)
+    # A pipe that nobody writes to must not keep us waiting.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+    with translated(path):
+        descriptor = os.open(os.devnull if is_unmade else path, flags)
+    if not is_unmade and not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StorageError(f"{path}: not a regular file; a run directory holds no links")
+    return descriptor
+
+
 def create_private(path: Path) -> None:
     """Make an empty file that only its owner reads, where there is none."""
     with translated(path):

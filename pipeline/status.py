@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,14 +14,14 @@ from pipeline.chunks import ChunkState, PostState, VideoState
 from pipeline.config import job_of
 from pipeline.config_keys import LimitsSection
 from pipeline.failure_codes import in_words as meaning_of
-from pipeline.ledger import RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
+from pipeline.ledger import BEGAN_AT, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
 from pipeline.log import utc
 from pipeline.manifest import read_manifest
 from pipeline.packing import prompt_groups
 from pipeline.progress import Allowance, duration, rate, seconds_left
 from pipeline.quota import Window
 from pipeline.rows import FAILURES, ROW_FILES
-from pipeline.rundir import LEDGER, is_held, translated
+from pipeline.rundir import LEDGER, is_held, open_rows, translated
 
 PACE_SECONDS = 60.0
 """Over how long the pace is told."""
@@ -63,8 +64,9 @@ class Status:
 
     ``posts_planned`` is what its chunks take while nothing goes wrong, ``posts_sent`` what has left, by all reasons.
 
-    ``posts_per_second`` is over the last minute, None where nobody is at work; ``quota`` is that of the present window,
-    None where none is known; ``seconds_left`` is an estimate, None while nobody can know.
+    ``posts_per_second`` is over the last minute, or since the process began to ask where that is less; None in its
+    first second, and where nobody is at work. ``quota`` is that of the present window, None where none is known;
+    ``seconds_left`` is an estimate, None while nobody can know.
 
     ``stop_reason`` says why it stopped before its end, and ``resume_after`` when the quota starts anew that it stopped
     for (RFC 3339, UTC); both are None while it goes on.
@@ -111,7 +113,7 @@ def status_of(folder: Path, clock: Callable[[], float] = time.time) -> Status:
         lengths = ledger.file_lengths()
         score_source, stop_reason = ledger.fact(SCORE_SOURCE), ledger.fact(STOP_REASON)
         resume_after = ledger.fact(RESUME_AFTER)
-        window, lately = ledger.window(), ledger.posts_since(now - PACE_SECONDS)
+        window, pace = ledger.window(), _pace(ledger, now) if running else None
     posts = {state.name.lower(): 0 for state in PostState}
     for (_, state), number in counts.posts.items():
         posts[state.name.lower()] += number
@@ -122,7 +124,6 @@ def status_of(folder: Path, clock: Callable[[], float] = time.time) -> Status:
     told = None if window is None else window.limit
     limit = min((one for one in (limits.posts_per_window or None, told) if one is not None), default=None)
     allowance = allowance_of(window, limit, limits.window_seconds, now)
-    pace = lately / PACE_SECONDS if running else None
     return Status(
         run_id=manifest.run_id,
         directory=str(folder),
@@ -171,6 +172,13 @@ def allowance_of(window: Window | None, limit: int | None, seconds: float, now: 
     return Allowance(limit, window.used, window.resets_at, seconds)
 
 
+def _pace(ledger: Ledger, now: float) -> float | None:
+    """POSTs in a second over the last minute, or since the process began to ask; None in its first second."""
+    began_at = float(ledger.fact(BEGAN_AT) or 0.0)
+    seconds = min(PACE_SECONDS, now - began_at)
+    return ledger.posts_since(now - seconds) / seconds if seconds >= 1 else None
+
+
 def _quota_status(allowance: Allowance) -> QuotaStatus:
     return QuotaStatus(allowance.limit, allowance.used, allowance.left, utc(allowance.resets_at))
 
@@ -193,7 +201,7 @@ def finish(folder: Path, status: Status, seconds: float) -> Finish:
 def _lines(path: Path, length: int) -> int:
     """How many lines the committed part of a file has."""
     lines = 0
-    with translated(path), path.open("rb") as file:
+    with translated(path), os.fdopen(open_rows(path, length), "rb") as file:
         while length > 0 and (block := file.read(min(_READ_AT_ONCE, length))):
             lines += block.count(b"\n")
             length -= len(block)

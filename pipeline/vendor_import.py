@@ -37,6 +37,7 @@ from pipeline.platform.vendor_videos import (
 from pipeline.run import Order, pace_of
 from pipeline.stopping import Stop
 from pipeline.vendor_calls import Vendor, Wanted
+from pipeline.wording import counted
 
 _NEVER = 2**31
 _NAMED = 20  # of those that failed, and of those that are not listed
@@ -257,7 +258,7 @@ class _Import:
         while True:
             await anyio.sleep(console.seconds_between_lines)
             failed = f", {self.came_to.failed:,} failed" if self.came_to.failed else ""
-            console.show(f"{self.came_to.settled:,} of {self._total:,} videos{failed}")
+            console.show(f"{self.came_to.settled:,} of {counted(self._total, 'video')}{failed}")
 
 
 def _sorted_out(page: AssetPage, store: Store) -> tuple[list[Asset], int]:

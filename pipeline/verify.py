@@ -9,7 +9,6 @@ stays small: a whole index is one chunk, but many commits.
 from __future__ import annotations
 
 import os
-import stat
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +25,8 @@ from pipeline.errors import StorageError
 from pipeline.ledger import INPUT_FINGERPRINT, SCORE_SOURCE, Ledger
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.rows import CLIPS, FAILURES, ROW_FILES, SCORES, VIDEOS, ClipRow, ScoreRow, VideoRow, encode
-from pipeline.rundir import LEDGER, RUN_JSON, is_held, translated
+from pipeline.rundir import LEDGER, RUN_JSON, is_held, open_rows
+from pipeline.wording import counted
 
 _LISTED_DIFFERENCES = 100
 _DECODERS = tuple(msgspec.json.Decoder(row) for row in (ScoreRow, ClipRow, VideoRow))
@@ -60,16 +60,16 @@ def verify(folder: Path) -> Report:
         is_index = manifest.config.input.mode == "index"
         for line in ledger.contradictions(settled_in_parts=is_index):
             report.differ(f"{LEDGER}: {line}")
-        files = [opened.enter_context(file) for file in _opened(folder, report)]
-        if len(files) == len(ROW_FILES):
-            try:
+        try:
+            files = [opened.enter_context(file) for file in _opened(folder, ledger.file_lengths(), report)]
+            if len(files) == len(ROW_FILES):
                 for line in _fact_differences(ledger, manifest):
                     report.differ(f"{LEDGER}: {line}")
                 _check_lengths(ledger, files, report, running=running)
                 _check_rows(ledger, files, manifest.run_id, report)
                 _check_failures(folder, ledger, manifest.run_id, report)
-            except (ValueError, LookupError, TypeError) as error:  # whoever damaged it may have left anything
-                report.differ(f"{LEDGER}: has what bulk-classify does not write ({error})")
+        except (ValueError, LookupError, TypeError) as error:  # whoever damaged it may have left anything
+            report.differ(f"{LEDGER}: has what bulk-classify does not write ({error})")
     return report
 
 
@@ -83,20 +83,14 @@ def _fact_differences(ledger: Ledger, manifest: Manifest) -> Iterator[str]:
         yield f"the input's fingerprint is not that of {RUN_JSON}"
 
 
-def _opened(folder: Path, report: Report) -> Iterator[BinaryIO]:
-    for name in ROW_FILES:
+def _opened(folder: Path, lengths: Sequence[int], report: Report) -> Iterator[BinaryIO]:
+    for name, length in zip(ROW_FILES, lengths, strict=True):
         try:
-            with translated(folder / name):
-                # A pipe that nobody writes to must not keep us waiting.
-                file = os.fdopen(os.open(folder / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+            descriptor = open_rows(folder / name, length)
         except StorageError as error:
             report.differ(str(error))
-            continue
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            yield file
         else:
-            file.close()
-            report.differ(f"{folder / name}: not a regular file")
+            yield os.fdopen(descriptor, "rb")
 
 
 def _check_lengths(ledger: Ledger, files: Sequence[BinaryIO], report: Report, *, running: bool) -> None:
@@ -131,7 +125,9 @@ def _check_rows(ledger: Ledger, files: Sequence[BinaryIO], run_id: str, report: 
     report.videos = sum(counts.values())
     answered = counts[VideoState.SCORED] + counts[VideoState.NO_MATCH]
     if report.rows[VIDEOS] != answered:
-        report.differ(f"{VIDEOS}: {report.rows[VIDEOS]} rows, but the ledger has {answered} answered videos")
+        report.differ(
+            f"{VIDEOS}: {counted(report.rows[VIDEOS], 'row')}, but the ledger has {counted(answered, 'answered video')}"
+        )
 
 
 def _commits(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
@@ -195,9 +191,9 @@ def _commit_differences(
         if state is None or state.name.lower() != row.status:
             yield f"{VIDEOS}: {row.video_id} is {row.status}, the ledger says {state.name.lower() if state else 'no'}"
         if row.class_count != classes_of[row.video_id] or (row.status == "scored") != (row.class_count > 0):
-            yield f"{SCORES}: {row.video_id} has {classes_of[row.video_id]} rows, not {row.class_count}"
+            yield f"{SCORES}: {row.video_id} has {counted(classes_of[row.video_id], 'row')}, not {row.class_count}"
         if row.clip_count is not None and row.clip_count != clips_of[row.video_id]:
-            yield f"{CLIPS}: {row.video_id} has {clips_of[row.video_id]} rows, not {row.clip_count}"
+            yield f"{CLIPS}: {row.video_id} has {counted(clips_of[row.video_id], 'row')}, not {row.clip_count}"
     for video_id in sorted((classes_of.keys() | clips_of.keys()) - {row.video_id for row in videos}):
         yield f"{VIDEOS}: chunk {chunk} has no row for {video_id}"
 
@@ -207,12 +203,13 @@ def _repeated(name: str, keys: Iterable[str]) -> Iterator[str]:
 
 
 def _check_failures(folder: Path, ledger: Ledger, run_id: str, report: Report) -> None:
-    """The list of failures is written at the end of a run; before that it may be older than the ledger."""
-    if ledger.counts().videos[VideoState.OPEN]:
+    """The list of failures is written at the end of a run; before that it may be missing, or older than the ledger."""
+    videos, path = ledger.counts().videos, folder / FAILURES
+    if videos[VideoState.OPEN] or not (any(videos.values()) or os.path.lexists(path)):
         return
     expected = b"".join(encode(row) for row in ledger.failure_rows(run_id))
     try:
-        written = (folder / FAILURES).read_bytes()
+        written = path.read_bytes()
     except OSError as error:
         report.differ(f"{FAILURES}: {error.strerror}")
         return
@@ -224,8 +221,9 @@ def in_words(report: Report) -> list[str]:
     """The report for people, a line each."""
     if not report.found:
         rows = ", ".join(f"{number:,} in {name}" for name, number in report.rows.items())
-        return [f"verified: {report.videos:,} videos, each in one state; rows: {rows}; {report.chunks:,} chunks"]
+        videos, chunks = counted(report.videos, "video"), counted(report.chunks, "chunk")
+        return [f"verified: {videos}, each in one state; rows: {rows}; {chunks}"]
     lines = [*report.differences]
     if report.found > len(report.differences):
         lines.append(f"… and {report.found - len(report.differences):,} more")
-    return [*lines, f"{report.found:,} differences found"]
+    return [*lines, f"{counted(report.found, 'difference')} found"]

@@ -8,7 +8,8 @@ the metrics are written, four times a minute; so the hot path knows nothing of b
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -18,18 +19,21 @@ import anyio
 
 import pipeline
 from pipeline.chunks import Counts, PostState, VideoState
-from pipeline.config import Config
+from pipeline.config import Config, job_of
 from pipeline.console import Console
-from pipeline.errors import StopRun
+from pipeline.errors import StopRun, StorageError
+from pipeline.ledger import Ledger
 from pipeline.log import Log
-from pipeline.metrics import Ending, Gauges, exposition
+from pipeline.metrics import Ending, Gauges, Histogram, exposition
 from pipeline.pacing import Gate
+from pipeline.packing import prompt_groups
 from pipeline.posting import Requests
 from pipeline.progress import Activity, Allowance, Facts, duration, heartbeat, live_view, seconds_left
 from pipeline.rows import ROW_FILES
 from pipeline.rundir import METRICS, RowFiles, publish
 from pipeline.status import PACE_SECONDS, allowance_of
 from pipeline.stopping import Stop
+from pipeline.wording import counted
 
 _SECONDS_BETWEEN_METRICS = 15.0  # a usual scrape interval
 _GRACE_SECONDS = 10.0  # the gate waits a little longer than a window lasts: people are told its end
@@ -121,7 +125,7 @@ class Watch:
             return Activity("probing", now + pause if pause else None, duration(silent), gives_up_at)
         if pause:
             return Activity("held_back", now + pause)
-        under_way = f"{count.under_way} POST{'s' * (count.under_way > 1)} under way or next" if count.under_way else ""
+        under_way = f"{counted(count.under_way, 'POST')} under way or next" if count.under_way else ""
         return Activity("answering", detail=under_way)
 
     def _seconds_left(self, allowance: Allowance | None, now: float) -> float | None:
@@ -156,40 +160,21 @@ class Watch:
 
     def end(self, exit_code: int, stopped: StopRun | None) -> None:
         """Write the metrics a last time."""
-        reason = None if stopped is None else reason_of(stopped)
-        self._write(Ending(exit_code, reason))
+        self._write(Ending(exit_code, None if stopped is None else stopped.code))
 
     def _write(self, ending: Ending | None) -> None:
         """Some milliseconds, for nobody waits for the disk. In no thread: the sink is to have the only one."""
-        content = exposition(self._gauges(ending))
-        elsewhere = self._place.config.output.metrics_file
-        files = {self._place.folder / METRICS: True} | ({Path(elsewhere): False} if elsewhere else {})
-        for path, is_private in files.items():
-            try:
-                publish(path, content, is_private=is_private)
-            except OSError as error:
-                if path not in self._unwritable:  # told once, and tried again all night
-                    self._place.log.event("metrics_not_written", "warning", file=str(path), reason=str(error.strerror))
-                self._unwritable.add(path)
+        _write_metrics(self._place, self._gauges(ending), self._unwritable)
 
     def _gauges(self, ending: Ending | None) -> Gauges:
-        place, watched, facts = self._place, self._watched, self.facts()
-        posts = dict.fromkeys(OUTCOMES.values(), 0)
-        before = ((state, number) for (_, state), number in watched.counts.posts.items())
-        for state, number in chain(before, watched.requests.ended.items()):
-            if state in OUTCOMES:
-                posts[OUTCOMES[state]] += number
-        return Gauges(
-            directory=str(place.folder.absolute()),
-            name=place.config.name,
-            run_id=place.run_id,
-            version=pipeline.__version__,
-            facts=facts,
+        watched = self._watched
+        return _gauges(
+            self._place,
+            self.facts(),
             started_at=self._started_at,
-            posts=posts,
-            committed_bytes=dict(zip(ROW_FILES, watched.files.lengths, strict=True)),
+            posts=_outcomes(watched.counts, watched.requests.ended),
+            lengths=watched.files.lengths,
             durations=watched.requests.durations,
-            last_success_at=facts.now if ending is not None and ending.exit_code == 0 else place.last_success_at,
             ending=ending,
         )
 
@@ -218,6 +203,88 @@ class Speed:
         return (posts - before) / (now - then) if now - then >= 1 else None
 
 
-def reason_of(stopped: StopRun) -> str:
-    """The kind of a reason, as metrics name it: ``quota_reached``."""
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in type(stopped).__name__).strip("_")
+@contextmanager
+def refusal_told(place: Place, ledger: Ledger) -> Iterator[None]:
+    """Tell in log and metrics how a process ends that is stopped in here, before anything watches it."""
+    started_at = place.clock()
+    try:
+        yield
+    except StopRun as refusal:
+        place.log.event("run_ended", exit_code=refusal.exit_code, code=refusal.code, reason=str(refusal))
+        with suppress(StorageError):  # the same full disk, as like as not
+            _write_metrics(place, _gauges_at_rest(place, ledger, started_at, refusal), set())
+        raise
+
+
+def _gauges_at_rest(place: Place, ledger: Ledger, started_at: float, refusal: StopRun) -> Gauges:
+    """How a run stands of which a process has ended before it asked anything: its pace and quota are not looked at."""
+    counts = ledger.counts()
+    facts = Facts(
+        now=place.clock(),
+        videos=sum(counts.videos.values()),
+        scored=counts.videos[VideoState.SCORED],
+        no_match=counts.videos[VideoState.NO_MATCH],
+        failures=counts.failures,
+        posts=ledger.posts_spent(),
+        posts_planned=counts.packed_chunks * len(prompt_groups(job_of(place.config).classes)),
+        pace_allowed=place.config.limits.requests_per_second or None,
+    )
+    return _gauges(
+        place,
+        facts,
+        started_at=started_at,
+        posts=_outcomes(counts, {}),
+        lengths=ledger.file_lengths(),
+        durations={},
+        ending=Ending(refusal.exit_code, refusal.code),
+    )
+
+
+def _gauges(
+    place: Place,
+    facts: Facts,
+    *,
+    started_at: float,
+    posts: Mapping[str, int],
+    lengths: Sequence[int],
+    durations: Mapping[str, Histogram],
+    ending: Ending | None,
+) -> Gauges:
+    has_succeeded = ending is not None and ending.exit_code == 0
+    return Gauges(
+        directory=str(place.folder.absolute()),
+        name=place.config.name,
+        run_id=place.run_id,
+        version=pipeline.__version__,
+        facts=facts,
+        started_at=started_at,
+        posts=posts,
+        committed_bytes=dict(zip(ROW_FILES, lengths, strict=True)),
+        durations=durations,
+        last_success_at=facts.now if has_succeeded else place.last_success_at,
+        ending=ending,
+    )
+
+
+def _write_metrics(place: Place, gauges: Gauges, unwritable: set[Path]) -> None:
+    """Write the metrics to each of their files. One that cannot be written is ``unwritable``, and an event, once."""
+    content = exposition(gauges)
+    elsewhere = place.config.output.metrics_file
+    files = {place.folder / METRICS: True} | ({Path(elsewhere): False} if elsewhere else {})
+    for path, is_private in files.items():
+        try:
+            publish(path, content, is_private=is_private)
+        except OSError as error:
+            if path not in unwritable:  # told once, and tried again all night
+                place.log.event("metrics_not_written", "warning", file=str(path), reason=str(error.strerror))
+            unwritable.add(path)
+
+
+def _outcomes(counts: Counts, ended: Mapping[PostState, int]) -> dict[str, int]:
+    """What became of the POSTs that have left: before this process, and in it."""
+    posts = dict.fromkeys(OUTCOMES.values(), 0)
+    before = ((state, number) for (_, state), number in counts.posts.items())
+    for state, number in chain(before, ended.items()):
+        if state in OUTCOMES:
+            posts[OUTCOMES[state]] += number
+    return posts

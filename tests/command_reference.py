@@ -78,14 +78,20 @@ def _row(option: click.Option, context: click.Context) -> tuple[str, ...]:
     meaning = help_text[: found.start()] if found else help_text
     if "unit" in facts:
         meaning += f" In {facts['unit']}."
-    default = option.to_info_dict()["default"]
     key = facts.get("config key", next((OPTIONS[name] for name in option.opts if name in OPTIONS), ""))
     return (
         f"`{', '.join(option.opts)}{_taken(option, context)}`",
         meaning,
-        facts.get("default", "" if option.is_flag or default in (None, ()) else f"`{default}`"),
+        facts.get("default", _default(option)),
         f"`{key}`" if re.fullmatch(r"[a-z_.]+", key) else key,
     )
+
+
+def _default(option: click.Option) -> str:
+    if option.required:
+        return "required"
+    default = option.to_info_dict()["default"]
+    return "" if option.is_flag or default in (None, ()) else f"`{default}`"
 
 
 def _taken(option: click.Option, context: click.Context) -> str:

@@ -436,7 +436,7 @@ async def test_a_video_that_comes_after_the_listing_is_told_and_is_the_next_runs
     async with platform(desk, videos, classes=classes, server=options) as server:
         assert (await run(desk.order(console=Console(told)))).exit_code == 0
         desk.check(server, videos.keys() - hidden, classes)
-        assert "shown 1 videos that came into the index after it was listed" in told.getvalue()
+        assert "shown 1 video that came into the index after it was listed" in told.getvalue()
         hidden.clear()
         assert (await desk.run()).exit_code == 0
         desk.check(server, videos, classes)

@@ -72,6 +72,10 @@ async def test_a_wrong_key_is_code_4_after_one_post(desk: Desk) -> None:
     assert "error: the platform refuses the API key" in finished.stderr
     assert f"next: bulk-classify resume {desk.out}" in finished.stderr
     assert KEY not in finished.stderr
+    events = [json.loads(line) for line in (desk.out / "run.log").read_bytes().splitlines()]
+    codes = [(one["event"], one["code"]) for one in events if "code" in one]
+    assert codes == [("post_failed", "key_refused"), ("run_ended", "key_refused")]
+    assert 'reason="key_refused"} 1\n' in (desk.out / "run.prom").read_text()
 
 
 async def test_a_key_that_the_platform_repeats_is_neither_said_nor_written(desk: Desk) -> None:
@@ -199,6 +203,7 @@ def test_every_option_tells_what_counts_without_it_and_its_config_key(name: str)
     for option in (one for one in COMMANDS[name].params if isinstance(one, click.Option)):
         told = option.help or ""
         assert told, option.name
+        assert "(required)" not in told, "click says so"
         assert option.is_flag or option.required or "[default: " in told or "; default: " in told, option.opts
         keys = re.findall(r"config key: ([\w.]+)\]", told)
         assert all(key in KEYS for key in keys), keys

@@ -97,6 +97,21 @@ TYPED = {
     "retry runs/one --code st": ["strange_code"],
     "run night.toml --log-level=de": ["debug"],
 }
+# Bash breaks words at each ``=`` and replaces what is behind it; the others replace the whole word.
+WHOLE_WORDS = {
+    "run night.toml --set limits.tariff=v1.2-": ["limits.tariff=v1.2-developer", "limits.tariff=v1.2-free"],
+    "run night.toml --log-level=de": ["--log-level=debug"],
+}
+_FISH = "bulk-classify completion fish | source; complete -C $argv[1]"
+# The script's own function, called as zsh calls it, with its last step put on paper.
+_ZSH = """
+compdef() { }
+compadd() { print -rl -- $completions }
+eval "$(bulk-classify completion zsh)"
+words=("${(@s: :)1}")
+CURRENT=$#words
+_bulk_classify_completion
+"""
 _BASH = """
 eval "$(bulk-classify completion bash)"
 COMP_LINE=$1 COMP_POINT=${#1}
@@ -129,6 +144,19 @@ def test_bash_completes(typed: str, expected: list[str], folder: Path, environme
         check=True,
     )
     assert (sorted(asked.stdout.split()), asked.stderr) == (expected, "")
+
+
+@pytest.mark.parametrize(
+    "command", [["fish", "--no-config", "-c", _FISH], ["zsh", "-f", "-c", _ZSH, "zsh"]], ids=lambda it: it[0]
+)
+@pytest.mark.parametrize("typed", TYPED)
+def test_zsh_and_fish_complete(command: list[str], typed: str, folder: Path, environment: dict[str, str]) -> None:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    asked = subprocess.run(
+        [*command, f"{PROGRAM} {typed}"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (sorted(asked.stdout.split()), asked.stderr) == (WHOLE_WORDS.get(typed, TYPED[typed]), "")
 
 
 @pytest.mark.parametrize("command", [["bash", "-n"], ["zsh", "-n"], ["fish", "--no-execute"]], ids=lambda it: it[0])

@@ -179,12 +179,26 @@ def test_a_summary_and_the_table_of_codes_name_the_same_option_of_retry() -> Non
     }
 
 
-def test_the_errors_that_end_a_run_at_a_post_are_explained_with_their_exit_codes() -> None:
-    table = section(DOCS / "codes.md", "### In `run.log` alone")
-    rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|$", table, re.MULTILINE)
+def stops(kind: type[errors.StopRun]) -> Iterator[type[errors.StopRun]]:
+    for narrower in kind.__subclasses__():
+        if narrower.__module__ == errors.__name__:
+            yield narrower
+            yield from stops(narrower)
 
-    assert len(rows) == len(first_column(table))
-    assert [(name, int(code)) for name, code in rows] == [(name, getattr(errors, name).exit_code) for name, _ in rows]
+
+def test_every_reason_for_which_a_run_stops_is_explained_with_its_exit_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|$", section(DOCS / "codes.md", "## Why a run stops"), re.MULTILINE)
+
+    assert rows == [(kind.code, str(kind.exit_code)) for kind in stops(errors.StopRun)]
+    assert len({code for code, _ in rows}) == len(rows)
+
+
+def test_the_commands_that_have_no_json_are_named() -> None:
+    commands = command_reference.leaves(cli._commands, click.Context(cli._commands))
+    without = {command.name for command, _ in commands if "as_json" not in {one.name for one in command.params}}
+    (exceptions,) = re.findall(r"All commands take it but (.*?)\n\n", (DOCS / "json.md").read_text("utf-8"), re.DOTALL)
+
+    assert set(re.findall(r"`(\w+)`", exceptions)) == without
 
 
 def test_every_event_is_explained() -> None:
@@ -241,6 +255,8 @@ def test_the_example_alerts_are_about_metrics_that_exist() -> None:
     known = {f"{PREFIX}_{metric.name}" for metric in METRICS}
 
     assert set(re.findall(rf"{PREFIX}_\w+", rules)) - known == set()
+    assert f"unless on (directory) {PREFIX}_last_success_timestamp_seconds" in rules, "without a success there is none"
+    assert f"absent({PREFIX}_" in rules, "without a run there is nothing at all"
     assert re.findall(r"activity=\"(\w+)\"", rules) == ["probing"]
     assert "probing" in ACTIVITIES
 

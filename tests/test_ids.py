@@ -209,7 +209,7 @@ def test_csv_without_durations_has_unknown_ones(write: Write) -> None:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        (b"x", "3: has 1 fields, and the header has 3"),
+        (b"x", "3: has 1 field, and the header has 3"),
         (b"x,5", "3: has 2 fields, and the header has 3"),
         (b"Hello, world,x,5", "3: has 4 fields, and the header has 3"),
         (b",5,", "3: the video id is empty"),

@@ -339,12 +339,12 @@ def test_an_empty_ledger_has_nothing_and_no_contradictions(ledger: Ledger) -> No
 @pytest.mark.parametrize(
     ("statement", "contradiction"),
     [
-        ("UPDATE video SET chunk = NULL WHERE id = 'a'", "1 videos that belong to no chunk"),
-        ("UPDATE video SET chunk = 9 WHERE id IN ('a', 'b')", "2 videos that belong to no chunk"),
-        ("UPDATE video SET state = 0 WHERE id = 'a'", "1 open videos of chunks that have ended"),
-        ("UPDATE video SET state = 1 WHERE id = 'c'", "1 settled videos of chunks that have not ended"),
-        ("DELETE FROM failure", "1 failed videos without a reason"),
-        ("UPDATE video SET state = 1 WHERE id = 'b'", "1 reasons of failure without a failed video"),
+        ("UPDATE video SET chunk = NULL WHERE id = 'a'", "1 video in no chunk"),
+        ("UPDATE video SET chunk = 9 WHERE id IN ('a', 'b')", "2 videos in no chunk"),
+        ("UPDATE video SET state = 0 WHERE id = 'a'", "1 open video of chunks that have ended"),
+        ("UPDATE video SET state = 1 WHERE id = 'c'", "1 settled video of chunks that have not ended"),
+        ("DELETE FROM failure", "1 failed video without a reason"),
+        ("UPDATE video SET state = 1 WHERE id = 'b'", "1 reason without a failed video"),
     ],
 )
 def test_contradictions_are_found(path: Path, ledger: Ledger, statement: str, contradiction: str) -> None:

@@ -104,7 +104,7 @@ async def test_an_index_that_changes_all_the_time_is_taken_as_it_was_shown_in_th
         (lambda _, page: (["a", "b"] if page % 2 else ["c"], 10**9, None), "page 3 of 1000000000 shows nothing new"),
         (lambda number, page: ([f"v{number}"], page + 1, None), "it had 2 pages at first, and has 16 by now"),
         (lambda number, page: ([f"v{number}"], page + 1, 3), "its pages show 4 videos up to page 4, and it says 3"),
-        (lambda *_: (["a"], 1, 30), "its pages show 1 videos up to page 1, and it says 30"),
+        (lambda *_: (["a"], 1, 30), "its pages show 1 video up to page 1, and it says 30"),
     ],
     ids=[
         "empty pages",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 
@@ -12,10 +13,15 @@ import pytest
 from pipeline.config import freeze, thaw
 from pipeline.console import Console
 from pipeline.errors import InputError, QuotaReached, RunHeld
+from pipeline.export import export
+from pipeline.export_tables import TABLES
 from pipeline.manifest import read_manifest
-from pipeline.rows import FAILURES, VIDEOS
+from pipeline.report.facts import facts_of
+from pipeline.rows import FAILURES, ROW_FILES, VIDEOS
 from pipeline.run import Order, Outcome, pace_of, run
-from pipeline.rundir import held
+from pipeline.rundir import LEDGER, LOG, METRICS, RUN_JSON, held
+from pipeline.status import finish
+from pipeline.verify import Report, verify
 from tests.runs import CLASSES, KEY, Desk, library
 from tests.servers.contract import ContractServer, Status
 
@@ -92,7 +98,7 @@ async def test_ids_that_are_gone_from_the_list_stay_and_are_told(desk: Desk) -> 
         said = io.StringIO()
         await run(desk.order(console=Console(said)))
         desk.check(server, videos)
-    assert "15 of earlier inputs are no longer named and stay" in said.getvalue()
+    assert "; 15 ids of earlier inputs no longer named, and kept\n" in said.getvalue()
     assert len(server.posts) == 1
 
 
@@ -187,6 +193,61 @@ async def test_a_bad_list_sends_nothing_and_the_good_one_after_it_runs(desk: Des
         desk.write_config(server.url, CLASSES[:2])
         assert (await desk.run()).exit_code == 0
         desk.check(server, videos, CLASSES[:2])
+
+
+@pytest.mark.parametrize("spoilt", ["a missing file", "a bad line"])
+async def test_a_first_start_that_is_refused_leaves_a_directory_for_every_reader_and_for_the_next_start(
+    desk: Desk, spoilt: str
+) -> None:
+    """It is an empty run, of which no file of rows was made yet, and which says how it ended."""
+    videos = library(5)
+    async with ContractServer(videos, key=KEY) as server:
+        desk.write_config(server.url)
+        if spoilt == "a bad line":
+            desk.write_ids(videos | {"b@d": 1.0})
+        with pytest.raises(InputError) as refusal:
+            await desk.run()
+        assert sorted(path.name for path in desk.out.iterdir()) == [LEDGER, RUN_JSON, LOG, METRICS]
+        began, ended = (json.loads(line) for line in (desk.out / LOG).read_bytes().splitlines())
+        assert (began["event"], began["run_id"]) == ("run_began", desk.status().run_id)
+        facts = {"exit_code": 2, "code": "input_error", "reason": str(refusal.value)}
+        assert ended == {"at": ended["at"], "level": "info", "event": "run_ended", **facts}
+        told = (desk.out / METRICS).read_text()
+        assert f'bulk_classify_exit_code{{directory="{desk.out}"}} 2\n' in told
+        assert f'bulk_classify_stopped{{directory="{desk.out}",reason="input_error"}} 1\n' in told
+        assert verify(desk.out) == Report()
+        assert facts_of(desk.out).videos == []
+        assert dict(export([desk.out], desk.folder / "x.duckdb", None).rows) == dict.fromkeys(TABLES, 0)
+        status = desk.status()
+        assert finish(desk.out, status, 1.0).rows == dict.fromkeys(ROW_FILES, 0)
+
+        desk.write_ids(videos)
+        assert (await desk.run()).exit_code == 0
+        desk.check(server, videos)
+    assert desk.status().run_id == status.run_id
+    assert export([desk.out], desk.folder / "x.duckdb", None).rows["videos"] == 5
+
+
+async def test_a_later_start_that_is_refused_tells_so_and_changes_no_row(desk: Desk) -> None:
+    videos = library(5)
+    async with ContractServer(videos, key=KEY) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url)
+        await run(desk.order(clock=lambda: 1_700_000_000.0))
+        (desk.folder / "ids.csv").unlink()
+        with pytest.raises(InputError):
+            await desk.run()
+        desk.check(server, videos)
+    told = (desk.out / METRICS).read_text()
+    of = f'{{directory="{desk.out}"'
+    for sample in (
+        f"exit_code{of}}} 2",
+        f"last_success_timestamp_seconds{of}}} 1700000000",
+        f'videos{of},state="scored"}} {desk.status().scored}',
+        f'posts_total{of},outcome="answered"}} 1',
+        f"posts_planned{of}}} 1",
+    ):
+        assert f"bulk_classify_{sample}\n" in told
 
 
 async def test_videos_of_unknown_duration_are_warned_about_and_answered(desk: Desk) -> None:

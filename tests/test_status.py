@@ -12,16 +12,20 @@ import pytest
 
 from pipeline.chunks import PostState
 from pipeline.errors import StorageError, UsageError
-from pipeline.ledger import Ledger
+from pipeline.ledger import BEGAN_AT, Ledger
 from pipeline.log import utc
 from pipeline.manifest import read_manifest, write_manifest
 from pipeline.models import Video
 from pipeline.packing import Packer
 from pipeline.quota import Window
+from pipeline.report.meanings import REASONS
 from pipeline.rows import CLIPS, FAILURES, SCORES, VIDEOS
+from pipeline.run import run
 from pipeline.rundir import LEDGER, RUN_JSON, held
-from pipeline.status import Finish, QuotaStatus, Status, finish, in_words, status_of
+from pipeline.status import _REASONS, Finish, QuotaStatus, Status, finish, in_words, status_of
 from tests.builders import RUN_ID, OpenRun, end, opened, small_run
+from tests.runs import KEY, Desk, library
+from tests.servers.contract import ContractServer
 
 
 def post(run: OpenRun, chunk: int, reason: str, state: PostState) -> None:
@@ -174,6 +178,42 @@ def test_while_somebody_is_at_work_the_pace_and_what_is_left_are_told(
     assert status.running
     assert "pace:    0.033 POSTs a second over the last minute, 2.00 allowed" in in_words(status)
     assert status.seconds_left == (left and pytest.approx(left))
+
+
+@pytest.mark.parametrize(
+    ("age", "pace", "left"),
+    [
+        (0.5, None, None),  # too early to say
+        (20.0, 0.0, 1.0),  # before that another process was at work; two POSTs at two a second are left
+        (40.0, 2 / 40, 40.0),
+        (60.0, 2 / 60, 60.0),
+        (86_400.0, 2 / 60, 60.0),
+    ],
+)
+def test_the_pace_of_a_young_process_is_over_its_own_life(
+    tmp_path: Path, age: float, pace: float | None, left: float | None
+) -> None:
+    """Two POSTs have left, 30 seconds ago, and two chunks are open."""
+    with_limits(tmp_path, None, requests_per_second=2.0)
+    with Ledger(tmp_path / LEDGER) as ledger, ledger.atomic():
+        ledger.remember(BEGAN_AT, repr(NOW - age))
+    with held(tmp_path):
+        status = status_of(tmp_path, lambda: NOW)
+    assert status.posts_per_second == (pace and pytest.approx(pace))
+    assert status.seconds_left == (left and pytest.approx(left))
+
+
+async def test_a_run_remembers_when_its_process_began_to_ask(desk: Desk) -> None:
+    async with ContractServer(library(3), key=KEY) as server:
+        desk.write_ids(library(3))
+        desk.write_config(server.url)
+        await run(desk.order(clock=lambda: NOW))
+    with Ledger(desk.out / LEDGER, read_only=True) as ledger:
+        assert ledger.fact(BEGAN_AT) == repr(NOW)
+
+
+def test_why_posts_leave_is_told_of_the_same_reasons_as_in_the_report() -> None:
+    assert list(_REASONS) == list(REASONS)
 
 
 def test_only_committed_bytes_count(tmp_path: Path) -> None:

@@ -373,7 +373,7 @@ async def test_what_the_vendor_no_longer_lists_stays_and_is_told(desk: Desk, ind
     told = json.loads(done.stdout)
     assert (done.exit_code, told["not_listed"], told["first_not_listed"]) == (0, 1, ["video0001"])
     assert said(done.stderr) == (
-        "warning: 1 videos that were imported before are not in the vendor's list, and stay "
+        "warning: 1 video that was imported before and the vendor no longer lists: kept "
         "(`index remove` takes videos out): video0001\n"
     )
     assert held(index) == {"video0000", "video0001", "video0002", "own"}

@@ -71,6 +71,25 @@ def test_an_empty_run_is_proved(tmp_path: Path) -> None:
     assert verify(tmp_path) == Report()
 
 
+def test_of_a_run_that_nothing_was_committed_to_a_file_may_be_missing(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    for name in ROW_FILES:
+        (tmp_path / name).unlink()
+    assert verify(tmp_path) == Report()
+
+
+def test_one_chunk_is_said_to_be_one(tmp_path: Path) -> None:
+    with opened(tmp_path) as run:
+        run.take_in("a")
+        run.commit(end(1, silent=["a"]))
+        run.finish()
+    rows = "0 in scores.ndjson, 0 in clips.ndjson, 1 in videos.ndjson"
+    assert in_words(verify(tmp_path)) == [f"verified: 1 video, each in one state; rows: {rows}; 1 chunk"]
+    (tmp_path / VIDEOS).unlink()
+    assert in_words(verify(tmp_path))[-1] == "1 difference found"
+
+
 # ------------------------------------------------------------------------------------------------------ harm to files
 
 
@@ -170,7 +189,7 @@ def test_a_file_that_is_gone_or_no_file(folder: Path, name: str) -> None:
     (folder / name).unlink()
     assert differences(folder) == [f"{folder / name}: No such file or directory"]
     (folder / name).mkdir()
-    assert differences(folder) == [f"{folder / name}: Is a directory"]
+    assert differences(folder) == [f"{folder / name}: not a regular file; a run directory holds no links"]
 
 
 def test_a_file_that_is_a_pipe_is_a_difference_too(folder: Path) -> None:
@@ -217,7 +236,7 @@ def test_a_file_that_is_a_pipe_is_a_difference_too(folder: Path) -> None:
         (
             ["UPDATE video SET state = 0 WHERE id = 'a'"],
             [
-                "ledger.sqlite: 1 open videos of chunks that have ended",
+                "ledger.sqlite: 1 open video of chunks that have ended",
                 "videos.ndjson: a is scored, the ledger says no",
                 "videos.ndjson: 5 rows, but the ledger has 4 answered videos",
             ],
@@ -244,7 +263,7 @@ def test_a_file_that_is_a_pipe_is_a_difference_too(folder: Path) -> None:
             ["UPDATE chunk SET state = 1 WHERE chunk = 2"],
             ["ledger.sqlite: 2 settled videos of chunks that have not ended"],
         ),
-        (["DELETE FROM chunk WHERE chunk = 2"], ["ledger.sqlite: 2 videos that belong to no chunk"]),
+        (["DELETE FROM chunk WHERE chunk = 2"], ["ledger.sqlite: 2 videos in no chunk"]),
     ],
 )
 def test_a_state_that_was_altered_by_hand(folder: Path, statements: list[str], said: list[str]) -> None:

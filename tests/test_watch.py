@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.chunks import ChunkState, Counts, PostState, VideoState
 from pipeline.config import load
 from pipeline.console import Console
-from pipeline.errors import Interrupted, KeyRefused, PlatformDown, QuotaReached, StopRun
+from pipeline.errors import Interrupted
 from pipeline.log import Log
 from pipeline.metrics import Histogram
 from pipeline.pacing import Gate, Pace
@@ -25,7 +24,7 @@ from pipeline.progress import Activity, Allowance
 from pipeline.run import run
 from pipeline.rundir import RowFiles
 from pipeline.stopping import Stop
-from pipeline.watch import Place, Speed, Watch, Watched, reason_of
+from pipeline.watch import Place, Speed, Watch, Watched
 from tests.runs import KEY, Desk, MovedClock, library
 from tests.servers.contract import ContractServer
 
@@ -166,19 +165,6 @@ def test_the_pace_is_that_of_the_last_minute_and_waiting_is_no_work() -> None:
     assert speed.pace(180.0, 70, is_waiting=False) == 1.0  # since 120: that is the last minute
     assert speed.pace(400.0, 70, is_waiting=True) == 0.0
     assert speed.busy_seconds == 70.0
-
-
-@pytest.mark.parametrize(
-    ("stopped", "reason"),
-    [
-        (QuotaReached(""), "quota_reached"),
-        (KeyRefused(""), "key_refused"),
-        (PlatformDown(""), "platform_down"),
-        (StopRun(""), "stop_run"),
-    ],
-)
-def test_a_reason_is_named_by_its_kind(stopped: StopRun, reason: str) -> None:
-    assert reason_of(stopped) == reason
 
 
 # ------------------------------------------------------------------------------------------------------------ metrics

@@ -29,6 +29,7 @@ from pipeline.platform.prompts import AnyEmbedder, Prompts
 from pipeline.platform.remote_embed import EmbedderFailed
 from pipeline.platform.store import Store
 from pipeline.platform.videos import Calibration, IndexedVideo, Track, Vectors
+from pipeline.wording import counted
 
 _PROMPTS = "generic_prompts.txt"
 _VIDEOS_AT_ONCE = 100
@@ -176,7 +177,7 @@ def _of_index(store: Store, prompts: Mapping[str, Vectors]) -> dict[str, _Eviden
     for option, sample in samples.items():
         vectors = sample.vectors()
         cosines = np.ravel(vectors.astype(np.float64) @ sought.T)
-        source = f"{len(vectors):,} clips and {len(prompts)} generic prompts"
+        source = f"{counted(len(vectors), 'clip')} and {counted(len(prompts), 'generic prompt')}"
         found[option] = _Evidence(cosines, None, source, _are_fewer_than(_FEW_CLIPS, vectors))
     return found
 
@@ -212,7 +213,7 @@ def _of_labels(store: Store, labels: Sequence[Label], prompts: Mapping[str, Vect
         of_option = [(cosine, one.matches) for cosine, one in zip(clips, labels, strict=True) if one.option == option]
         cosines = np.array([cosine for cosine, _ in of_option], dtype=np.float64)
         matches = tuple(matches for _, matches in of_option)
-        found[option] = _Evidence(cosines, matches, f"{len(of_option):,} labels", len(of_option) < _FEW_LABELS)
+        found[option] = _Evidence(cosines, matches, counted(len(of_option), "label"), len(of_option) < _FEW_LABELS)
     return found
 
 

@@ -30,6 +30,7 @@ from pipeline.platform.importing import (
 )
 from pipeline.platform.videos import IndexedVideo, Track, Vectors, normalised
 from pipeline.wire import Option
+from pipeline.wording import counted
 
 SUFFIXES = (".parquet", ".ndjson", ".jsonl")
 """How the files are named that a folder is searched for."""
@@ -118,7 +119,7 @@ class _Reader:
             raise ValueError("the row has no option, and --option does not tell it")
         self._dimensions = self._dimensions or len(row.vector)
         if len(row.vector) != self._dimensions:
-            raise ValueError(f"the vector has {len(row.vector)} numbers, and others have {self._dimensions}")
+            raise ValueError(f"the vector has {counted(len(row.vector), 'number')}, and others have {self._dimensions}")
         vector = normalised(np.array([row.vector], dtype=np.float64))[0]
         return _Clip(row.video_id, option, vector, msgspec.structs.replace(row, vector=[]))
 

@@ -21,6 +21,7 @@ from msgspec import Meta
 from pipeline.lines import BadFile, BadLine, Problems, lines_of, text_of
 from pipeline.platform.importing import LONGEST_LINE, Report, from_ndjson, numbered
 from pipeline.wire import Option
+from pipeline.wording import counted
 
 _NEEDED = ("video_id", "option", "prompt", "label")
 _KNOWN = (*_NEEDED, "start", "end")
@@ -91,7 +92,7 @@ def _from_csv(lines: Iterable[bytes], path: Path, report: Report) -> Iterator[tu
             if not row:
                 continue
             if len(row) != len(header):
-                report(f"{path}:{rows.line_num}: {len(row)} cells under a header of {len(header)}")
+                report(f"{path}:{rows.line_num}: {counted(len(row), 'cell')} under a header of {len(header)}")
             else:
                 cells = zip(header, (cell.strip() for cell in row), strict=True)
                 yield rows.line_num, {name: cell for name, cell in cells if cell}

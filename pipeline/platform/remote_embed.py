@@ -23,6 +23,7 @@ import pipeline
 from pipeline.errors import AnswerUnusable, PlatformDown, RequestFailed
 from pipeline.platform.videos import Vectors, normalised
 from pipeline.transport import Guard, Response, open_transport
+from pipeline.wording import counted
 
 VENDOR_URL = "https://api.twelvelabs.io/v1.3"
 """Where the vendor's API is."""
@@ -123,7 +124,7 @@ class RemoteEmbedder:
         except (ValueError, RecursionError) as error:
             raise self._failed(f"sent no embeddings: {self._harmless(str(error))}", 502) from None
         if len(vectors) != count:
-            raise self._failed(f"sent {len(vectors)} embeddings for {count} texts", 502)
+            raise self._failed(f"sent {counted(len(vectors), 'embedding')} for {counted(count, 'text')}", 502)
         lengths = {len(vector) for vector in vectors}
         if lengths != {self._dimensions}:
             wrong = min(lengths - {self._dimensions})

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.wire import Option
+from pipeline.wording import counted
 
 Vectors: TypeAlias = NDArray[np.float32]
 Seconds: TypeAlias = NDArray[np.float64]
@@ -122,7 +123,7 @@ def _shape_problem(track: Track) -> str | None:
     if len(track.ends) != clips or track.vectors.ndim != 2 or len(track.vectors) != clips:
         return f"its {track.option} track needs one end and one vector for each of its {clips} starts"
     if track.texts and len(track.texts) != clips:
-        return f"its {track.option} track has {len(track.texts)} texts for {clips} clips"
+        return f"its {track.option} track has {counted(len(track.texts), 'text')} for {counted(clips, 'clip')}"
     return None
 
 

@@ -90,7 +90,7 @@ def test_more_can_be_added_and_the_space_is_remembered(tmp_path: Path, index: Pa
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"vector": [1.0]}, "the vector has 1 numbers, and others have 2"),
+    ({"vector": [1.0]}, "the vector has 1 number, and others have 2"),
     ({"vector": []}, "Expected `array` of length >= 1 - at `$.vector`"),
     ({"vector": None}, "Expected `array`, got `null` - at `$.vector`"),
     ({"option": None}, "the row has no option, and --option does not tell it"),

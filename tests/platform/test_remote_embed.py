@@ -115,7 +115,7 @@ GOOD = [0.5] * DIMENSIONS
         (answer(["1"] * DIMENSIONS), "sent no embeddings: Expected `float`, got `str`"),
         (answer(GOOD).replace("0.5", "NaN", 1), "sent no embeddings"),
         (answer(GOOD).replace("0.5", "1e999", 1), "sent no embeddings: Number out of range"),
-        (answer(GOOD), "sent 1 embeddings for 2 texts"),
+        (answer(GOOD), "sent 1 embedding for 2 texts"),
         (answer(GOOD, GOOD, GOOD), "sent 3 embeddings for 2 texts"),
         (answer(GOOD, GOOD, indexes=[0, 0]), "their indexes are not 0, 1, 2"),
         (answer(GOOD, GOOD, indexes=[1, 2]), "their indexes are not 0, 1, 2"),

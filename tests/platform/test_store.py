@@ -216,7 +216,7 @@ def one_clip(start: float = 0, end: float = 5, length: float = 1) -> Track:
         (video("v", 9, replace(one_clip(), option="smell")), "option 'smell' is not one of"),
         (video("v", 9, replace(one_clip(), ends=np.array([1.0, 2.0]))), "one end and one vector"),
         (video("v", 9, replace(one_clip(), vectors=np.zeros(2, dtype=np.float32))), "one end and one vector"),
-        (video("v", 9, replace(one_clip(), texts=("a", "b"))), "2 texts for 1 clips"),
+        (video("v", 9, replace(one_clip(), texts=("a", "b"))), "2 texts for 1 clip"),
         (video("v", 9, Track("visual", np.zeros(0), np.zeros(0), np.zeros((0, 2), dtype=np.float32))), "no clips"),
         (video("v", 9, one_clip(start=-1)), "not within 0 and 9 s"),
         (video("v", 9, one_clip(end=9.1)), "not within 0 and 9 s"),
