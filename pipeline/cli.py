@@ -49,7 +49,7 @@ from pipeline.result_commands import export, report, status, verify
 
 if TYPE_CHECKING:
     from pipeline.config import Config
-    from pipeline.run import Retry
+    from pipeline.order import Retry
 
 
 def main() -> None:
@@ -172,7 +172,7 @@ def retry(directory: Path, codes: Sequence[str], every: bool, **options: Any) ->
     """Take failed videos of the run in DIRECTORY again; by default those that can succeed."""
     from pipeline.config import freeze, thaw
     from pipeline.manifest import read_manifest
-    from pipeline.run import Retry
+    from pipeline.order import Retry
 
     config = thaw(freeze(read_manifest(directory).config), flags=settings_of(options["settings"]))
     _run(config, directory, read_input=False, options=options, retry=Retry(frozenset(codes), every))

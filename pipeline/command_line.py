@@ -17,8 +17,8 @@ from pipeline import completion
 
 if TYPE_CHECKING:
     from pipeline.config import Config
+    from pipeline.order import Order
     from pipeline.platform.access import EmbedderAccess
-    from pipeline.run import Order
 
 PATH = click.Path(path_type=Path)
 _LONGEST_SENTENCE = 200
@@ -224,8 +224,8 @@ def order_of(
 
     from pipeline.config import ApiKey, api_key, embedder_access
     from pipeline.console import Console, look_of
+    from pipeline.order import Order
     from pipeline.platform.access import EmbedderAccess
-    from pipeline.run import Order
 
     quiet, verbose = options.get("quiet", False), options.get("verbose", False)
     embedded = config.api.url == "embedded"

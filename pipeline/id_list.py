@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.listing import CHANGING, videos_listing
+from pipeline.order import Order, connection_of, pace_of
 from pipeline.pacing import Gate
 from pipeline.rows import encode
-from pipeline.run import Order, connection_of, pace_of
 
 
 async def list_index(order: Order, index_id: str, write: Callable[[bytes], object]) -> None:

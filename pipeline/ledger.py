@@ -25,8 +25,6 @@ from pipeline.chunks import (
     Child,
     Chunk,
     ChunkState,
-    HeldPage,
-    HeldWalk,
     Intake,
     PostState,
     Segment,
@@ -37,6 +35,7 @@ from pipeline.index_spool import IndexSpool
 from pipeline.ledger_reports import LedgerReports
 from pipeline.models import Video
 from pipeline.quota import Window
+from pipeline.spool import Spool
 
 SCORE_SOURCE = "score_source"
 """The fact that says whose scale the run's scores are on."""
@@ -73,7 +72,7 @@ class Packer(Protocol):
         """The number of the chunk for a video of this duration."""
 
 
-class Ledger(IndexSpool, LedgerReports):
+class Ledger(Spool, IndexSpool, LedgerReports):
     """The open ledger of one run directory. Raises ``StorageError`` for whatever SQLite cannot do."""
 
     # ------------------------------------------------------------------------------------------------------ intake
@@ -203,27 +202,6 @@ class Ledger(IndexSpool, LedgerReports):
             videos[chunk].append(Video(video_id, duration))
         return videos
 
-    def _held(self, chunks: Sequence[int]) -> defaultdict[int, list[HeldWalk]]:
-        held: defaultdict[int, list[HeldWalk]] = defaultdict(list)
-        for chunk, walk, group, token, ended, asked in self._all(
-            "SELECT chunk, walk, prompt_group, next_token, ended, asked FROM walk "
-            "WHERE chunk IN (SELECT value FROM json_each(?)) ORDER BY walk",
-            json.dumps(chunks),
-        ):
-            held[chunk].append(
-                HeldWalk(
-                    group,
-                    self._pages(walk),
-                    token,
-                    complete=ended == 1,
-                    ended_short=ended == 2,
-                    failed=ended == 3,
-                    refused=ended == 4,
-                    asked=asked and tuple(json.loads(asked)),
-                )
-            )
-        return held
-
     def _burnt(self, chunks: Sequence[int]) -> defaultdict[int, dict[tuple[int, str], int]]:
         burnt: defaultdict[int, dict[tuple[int, str], int]] = defaultdict(dict)
         for chunk, group, kind, count in self._all(
@@ -233,10 +211,6 @@ class Ledger(IndexSpool, LedgerReports):
         ):
             burnt[chunk][group, kind] = count
         return burnt
-
-    def _pages(self, walk: int) -> tuple[HeldPage, ...]:
-        rows = self._all("SELECT body, arrived_at FROM page WHERE walk = ? ORDER BY page", walk)
-        return tuple(HeldPage(body, arrived_at) for body, arrived_at in rows)
 
     def move(self, chunk: int, state: ChunkState) -> None:
         """Move a chunk on. Raises ``ValueError`` for a move that its life does not allow: a bug."""
@@ -302,51 +276,6 @@ class Ledger(IndexSpool, LedgerReports):
         row = self._one("SELECT used, resets_at, most, closed_until FROM window")
         return None if row is None else Window(*row)
 
-    # ------------------------------------------------------------------------------------------------------- spool
-
-    def spool(self, chunk: int, walk: HeldWalk, *, begins: bool) -> None:
-        """Keep a page as it arrived (``walk.pages`` has just this one), and how its walk stands.
-
-        ``begins``: the page is the first of a new walk; else it belongs to the newest walk of its chunk and group.
-        """
-        number = (
-            self._insert_walk(chunk, walk)
-            if begins
-            else self._count(
-                "SELECT max(walk) FROM walk WHERE chunk = ? AND prompt_group = ?", chunk, walk.prompt_group
-            )
-        )
-        self._run(
-            "UPDATE walk SET next_token = ?, ended = ? WHERE walk = ?",
-            walk.next_token,
-            _ended(walk),
-            number,
-        )
-        self._insert_page(number, walk.pages[-1])
-
-    def _insert_walk(self, chunk: int, walk: HeldWalk) -> int:
-        return self._insert(
-            "INSERT INTO walk (chunk, prompt_group, next_token, ended, asked) VALUES (?, ?, ?, ?, ?)",
-            chunk,
-            walk.prompt_group,
-            walk.next_token,
-            _ended(walk),
-            None if walk.asked is None else json.dumps(walk.asked),
-        )
-
-    def _insert_page(self, walk: int, page: HeldPage) -> None:
-        self._run("INSERT INTO page (walk, arrived_at, body) VALUES (?, ?, ?)", walk, page.arrived_at, page.body)
-
-    def _drop_spool(self, chunk: int) -> None:
-        if (
-            self._one("SELECT 1 FROM walk WHERE chunk = ?1 UNION ALL SELECT 1 FROM index_walk WHERE chunk = ?1", chunk)
-            is None
-        ):
-            return  # most chunks were answered by one page
-        self._run("DELETE FROM page WHERE walk IN (SELECT walk FROM walk WHERE chunk = ?)", chunk)
-        self._run("DELETE FROM walk WHERE chunk = ?", chunk)
-        self.drop_index_walks(chunk)
-
     # ------------------------------------------------------------------------------------------------------ commit
 
     def settle(self, settlement: Settlement, segments: Sequence[Segment]) -> None:
@@ -369,7 +298,9 @@ class Ledger(IndexSpool, LedgerReports):
         )
         if settlement.is_part:
             return
-        self._drop_spool(chunk)
+        if self._one("SELECT 1 FROM walk WHERE chunk = ?1 UNION ALL SELECT 1 FROM index_walk WHERE chunk = ?1", chunk):
+            self._drop_walks(chunk)  # not of most chunks: they were answered by one page
+            self.drop_index_walks(chunk)
         for child in settlement.children:
             self._add_child(chunk, child)
         if settlement.loose:
@@ -421,10 +352,4 @@ class Ledger(IndexSpool, LedgerReports):
             ((number, one, parent) for one in child.video_ids),
         )
         for walk in child.held:
-            inherited = self._insert_walk(number, walk)
-            for page in walk.pages:
-                self._insert_page(inherited, page)
-
-
-def _ended(walk: HeldWalk) -> int:
-    return 1 if walk.complete else 2 if walk.ended_short else 3 if walk.failed else 4 if walk.refused else 0
+            self._inherit(number, walk)

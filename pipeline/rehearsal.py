@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from pipeline import rundir
 from pipeline.intake import Input, take_in
 from pipeline.ledger import Ledger
+from pipeline.order import Order, agreed_manifest, connection_of, gate_of
 from pipeline.plan import Plan, plan_of
-from pipeline.run import Order, agreed_manifest, connection_of, gate_of
 from pipeline.stopping import ended_by_signals
 from pipeline.survey import Taken, survey
 

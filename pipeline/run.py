@@ -7,82 +7,40 @@ in one way: nothing new is sent, what is under way is finished and committed, an
 
 from __future__ import annotations
 
-import random
-import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream, TaskGroup
-from yarl import URL
 
 import pipeline
 from pipeline import rundir
 from pipeline.bulk import IndexWorker
 from pipeline.chunks import Chunk, Counts, Settlement, VideoState
 from pipeline.client import Client
-from pipeline.config import ApiKey, Config, job_of, page_limit_of
-from pipeline.connection import Connection, connected
-from pipeline.console import Console
-from pipeline.errors import Drained, QuotaReached, StopRun, StorageError, UsageError
+from pipeline.connection import Connection
+from pipeline.errors import Drained, QuotaReached, StopRun, StorageError
 from pipeline.intake import Input, packer_of, take_in
 from pipeline.ledger import BEGAN_AT, INPUT_FINGERPRINT, LAST_SUCCESS, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
 from pipeline.listing import CHANGING
-from pipeline.log import Level, Log, utc
-from pipeline.manifest import Manifest, continued, new_manifest, read_manifest, write_manifest
+from pipeline.log import Log, utc
+from pipeline.manifest import Manifest, write_manifest
 from pipeline.news import News
-from pipeline.pacing import Gate, Pace
-from pipeline.packing import prompt_groups
+from pipeline.order import Order, account_of, agreed_manifest, connection_of, gate_of, question_of
+from pipeline.pacing import Gate
 from pipeline.plan import in_words, plan_of
-from pipeline.platform.access import EmbedderAccess
-from pipeline.posting import Experience, Question, Requests
-from pipeline.rate import STEADY, Timer
-from pipeline.rows import FAILURES, ROW_FILES, RowStyle, encode
+from pipeline.posting import Experience, Requests
+from pipeline.rows import FAILURES, encode
 from pipeline.sink import Sink
 from pipeline.stopping import Stop, ended_by_signals
 from pipeline.survey import Taken, survey
-from pipeline.transport import LOOPBACK_HOSTS
 from pipeline.watch import Place, Watch, Watched, refusal_told
 from pipeline.wording import counted
 from pipeline.worker import Worker
 
 _CHUNKS_READ_AT_ONCE = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Which failed videos to take again: of these codes, or else those that can succeed, or ``every`` one."""
-
-    codes: frozenset[str] = frozenset()
-    every: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What to run, and with what. Without ``read_input`` only what is already in the ledger goes on.
-
-    ``cache`` is the folder for the quickstart index and the locks of accounts; ``clock`` gives seconds since the
-    epoch, ``timer`` says how to wait for POSTs, ``jitter`` gives numbers from 0 to 1 that spread resends, ``embedder``
-    says how the embedded platform has prompts embedded where its index needs a server for that.
-    """
-
-    config: Config
-    folder: Path
-    key: ApiKey
-    console: Console
-    stdin: BinaryIO
-    cache: Path
-    read_input: bool = True
-    retry: Retry | None = None
-    log_level: Level | None = None
-    clock: Callable[[], float] = time.time
-    timer: Timer = STEADY
-    jitter: Callable[[], float] = random.random
-    embedder: EmbedderAccess = EmbedderAccess()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +67,7 @@ async def run(order: Order) -> Outcome:
         beginning.enter_context(ended_by_signals(order.console))
         opened.enter_context(rundir.held(folder))
         if order.config.api.url != "embedded":
-            opened.enter_context(rundir.account_held(order.cache / "accounts", _account(order), folder))
+            opened.enter_context(rundir.account_held(order.cache / "accounts", account_of(order), folder))
         ledger = opened.enter_context(Ledger(folder / rundir.LEDGER))
         manifest = agreed_manifest(order, ledger)
         write_manifest(folder, manifest)
@@ -159,7 +117,7 @@ class _Flow:
         log: Log,
     ) -> None:
         config = order.config
-        question = _question(config, manifest.run_id)
+        question = question_of(config, manifest.run_id)
         self._order = order
         self._gate = gate
         self._stop = Stop(self._gate, order.console)
@@ -290,44 +248,8 @@ class _Flow:
         )
 
 
-def _account(order: Order) -> str:
-    """Whose quota this run spends: at this platform, that of the named account or else of the key."""
-    api = order.config.api
-    platform = URL(api.url)  # however it is spelled, and whatever its version
-    host = "loopback" if platform.host in LOOPBACK_HOSTS else platform.host
-    return f"{host}:{platform.port}\n{api.account or order.key.reveal()}"
-
-
-def agreed_manifest(order: Order, ledger: Ledger) -> Manifest:
-    """The manifest for the directory: the stored one gone on with, or a new one where there is none.
-
-    A run that never took its input in is of no job yet, so it may go on with any. Raises ``UsageError`` where
-    the directory holds a run of another job.
-    """
-    if ledger.next_chunk_number() > 1:
-        return continued(read_manifest(order.folder), order.config)
-    _refuse_foreign_rows(order.folder)
-    if not order.read_input:
-        raise UsageError(f"{order.folder}: the input was never taken in: give `bulk-classify run` its config again")
-    if (order.folder / rundir.RUN_JSON).exists():  # of a start that was refused for its input: nothing was asked yet
-        return replace(read_manifest(order.folder), config=order.config)
-    return new_manifest(order.config, now=order.clock())
-
-
 def _last_success(ledger: Ledger) -> float | None:
     return float(told) if (told := ledger.fact(LAST_SUCCESS)) else None
-
-
-def _refuse_foreign_rows(folder: Path) -> None:
-    """A kill leaves no row before the first chunk: such rows are somebody else's, or their ledger is lost."""
-    for path in (folder / name for name in ROW_FILES):
-        if path.exists() and path.stat().st_size:
-            raise StorageError(f"{path}: holds rows that no ledger here knows of; use another --out")
-
-
-def connection_of(order: Order) -> AbstractAsyncContextManager[Connection]:
-    """The connection that an order asks for, to be opened."""
-    return connected(order.config, order.key, cache=order.cache, clock=order.clock, embedder=order.embedder)
 
 
 async def _take_in(order: Order, ledger: Ledger, connection: Connection, gate: Gate, log: Log) -> Taken:
@@ -350,38 +272,6 @@ async def _take_in(order: Order, ledger: Ledger, connection: Connection, gate: G
         log.event("listing_unsteady", "warning")
         order.console.say(CHANGING)
     return Taken(intake.duplicates, skipped, intake.absent, connection.index_warning)
-
-
-def _question(config: Config, run_id: str) -> Question:
-    job = job_of(config)
-    style = RowStyle(run_id, job.include_clips, job.show_detailed_score, config.output.keep_signed_urls)
-    return Question(job, prompt_groups(job.classes), page_limit_of(config), style)
-
-
-def gate_of(order: Order, ledger: Ledger) -> Gate:
-    """The gate of a run: its limits, and what is used of them by this ledger."""
-    return Gate(
-        pace_of(order.config),
-        window=ledger.window(),
-        posts_spent=ledger.posts_spent(),
-        clock=order.clock,
-        timer=order.timer,
-    )
-
-
-def pace_of(config: Config) -> Pace:
-    """What the configuration's limits allow, as the gate takes it."""
-    limits = config.limits
-    return Pace(
-        requests_per_second=limits.requests_per_second,
-        pages_paced=limits.pages_paced,
-        posts_per_window=limits.posts_per_window,
-        window_seconds=limits.window_seconds,
-        wait_for_quota=limits.on_quota == "wait",
-        give_up_after_seconds=limits.give_up_after_seconds,
-        max_posts=limits.max_posts,
-        max_unknown_posts=limits.max_unknown_posts,
-    )
 
 
 def _finished(folder: Path, manifest: Manifest, ledger: Ledger, stopped: StopRun | None, now: float) -> Outcome:

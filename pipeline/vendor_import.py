@@ -26,6 +26,7 @@ from pipeline.errors import (
 )
 from pipeline.listing import CHANGING
 from pipeline.models import MAX_SECONDS
+from pipeline.order import Order, pace_of
 from pipeline.pacing import Gate
 from pipeline.platform.store import Store
 from pipeline.platform.vendor_videos import (
@@ -34,7 +35,6 @@ from pipeline.platform.vendor_videos import (
     AssetPage,
     VendorVideo,
 )
-from pipeline.run import Order, pace_of
 from pipeline.stopping import Stop
 from pipeline.vendor_calls import Vendor, Wanted
 from pipeline.wording import counted

@@ -24,9 +24,10 @@ from anyio.abc import Process
 
 from pipeline.config import ApiKey, load
 from pipeline.console import Console
+from pipeline.order import Order
 from pipeline.rate import Timer
 from pipeline.rows import CLIPS, FAILURES, SCORES, VIDEOS
-from pipeline.run import Order, Outcome, run
+from pipeline.run import Outcome, run
 from pipeline.status import Status, status_of
 from pipeline.verify import verify
 from tests.servers.contract import ContractServer, Fault, JsonObject, RequestSeen

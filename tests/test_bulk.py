@@ -29,9 +29,10 @@ from pipeline.chunks import Standing
 from pipeline.console import Console
 from pipeline.errors import EndpointGone, JobRefused, KeyRefused, PlatformDown, QuotaReached, StopRun, UsageError
 from pipeline.models import Page, Unreadable
+from pipeline.order import Retry
 from pipeline.rehearsal import rehearsed
 from pipeline.rows import SCORES, VIDEOS
-from pipeline.run import Retry, run
+from pipeline.run import run
 from pipeline.verify import verify
 from tests.builders import answer
 from tests.runs import CLASSES, KEY, ROOT, Desk, MovedClock, expected_content, faults, library

@@ -11,10 +11,11 @@ from pathlib import Path
 import anyio
 import pytest
 
+from pipeline.order import Retry
 from pipeline.platform.faults import FAULTS, Fault, Seen, chosen, read_plan
 from pipeline.platform.server import Settings, serving
 from pipeline.platform.store import Store
-from pipeline.run import Outcome, Retry, run
+from pipeline.run import Outcome, run
 from pipeline.verify import verify
 from tests.platform.made_up import CURVE, SPACE, AxisEmbedder, track, video
 from tests.runs import Desk

@@ -18,13 +18,14 @@ import pytest
 from aiohttp import web
 
 from pipeline.errors import InputError
+from pipeline.order import Order
 from pipeline.platform.access import EmbedderAccess
 from pipeline.platform.indexes import index_info
 from pipeline.platform.server import Settings, serving
 from pipeline.platform.store import Store
 from pipeline.platform.videos import Calibration, IndexedVideo, Track
 from pipeline.rehearsal import rehearsed
-from pipeline.run import Order, run
+from pipeline.run import run
 from tests.runs import KEY, Desk
 from tests.servers.embeddings import EmbeddingServer, embedding_server, refused, vector_of
 

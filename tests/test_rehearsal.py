@@ -18,12 +18,13 @@ from pipeline.console import Console
 from pipeline.errors import InputError, KeyRefused, StopRun, StorageError, UsageError
 from pipeline.ledger import Ledger
 from pipeline.models import Video
+from pipeline.order import Retry
 from pipeline.plan import Plan, in_words
 from pipeline.platform.embed import WordEmbedder
 from pipeline.platform.store import Store
 from pipeline.platform.videos import IndexedVideo, Track
 from pipeline.rehearsal import rehearsed
-from pipeline.run import Retry, run
+from pipeline.run import run
 from tests.builders import by_hand
 from tests.runs import CLASSES, KEY, Desk, faults, library
 from tests.servers.contract import ContractServer, ExpireToken, JsonObject, MissingVideos, Status

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.order import Retry
 from pipeline.rows import FAILURES
-from pipeline.run import Retry, run
+from pipeline.run import run
 from tests.runs import KEY, Desk, library
 from tests.servers.contract import ContractServer, Fault, MissingVideos, RequestSeen
 

@@ -16,9 +16,10 @@ from pipeline.errors import InputError, QuotaReached, RunHeld
 from pipeline.export import export
 from pipeline.export_tables import TABLES
 from pipeline.manifest import read_manifest
+from pipeline.order import Order, pace_of
 from pipeline.report.facts import facts_of
 from pipeline.rows import FAILURES, ROW_FILES, VIDEOS
-from pipeline.run import Order, Outcome, pace_of, run
+from pipeline.run import Outcome, run
 from pipeline.rundir import LEDGER, LOG, METRICS, RUN_JSON, held
 from pipeline.status import finish
 from pipeline.verify import Report, verify

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Bisect
-from pipeline.run import Retry, run
+from pipeline.order import Retry
+from pipeline.run import run
 from pipeline.search import Search
 from tests.runs import KEY, Desk, MovedClock, library
 from tests.servers.contract import ContractServer, Fault, JsonObject, MissingVideos, RequestSeen, Status

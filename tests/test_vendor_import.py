@@ -22,10 +22,10 @@ from anyio.streams.text import TextReceiveStream
 from pipeline.config import ApiKey, load
 from pipeline.console import Console
 from pipeline.errors import KeyRefused, PlatformDown, StopRun, UsageError
+from pipeline.order import Order
 from pipeline.platform.indexes import create_index, index_info
 from pipeline.platform.store import Store
 from pipeline.platform.videos import IndexedVideo
-from pipeline.run import Order
 from pipeline.vendor_calls import Wanted, base_url
 from pipeline.vendor_import import Imported, ImportPlan, _Room, import_videos, plan_import
 from tests.runs import KEY, Desk, Finished, MovedClock, library
