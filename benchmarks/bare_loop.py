@@ -1,4 +1,7 @@
-"""The floor: eight tasks that post and decode, and keep nothing. Arguments: port, videos, videos in a chunk."""
+"""The floor: tasks that post and decode, and keep nothing.
+
+Arguments: port, videos, videos in a chunk, and how many tasks if not eight.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,15 @@ async def work(session: aiohttp.ClientSession, url: str, chunks: Iterator[list[s
             assert len(orjson.loads(await response.read())["data"]) == len(video_ids)
 
 
-async def main(port: int, videos: int, chunk: int) -> None:
+async def main(port: int, videos: int, chunk: int, at_once: int) -> None:
     ids = [f"{number:024x}" for number in range(videos)]
     chunks = (ids[start : start + chunk] for start in range(0, videos, chunk))
-    async with aiohttp.ClientSession() as session, anyio.create_task_group() as tasks:
-        for _ in range(8):
+    connector = aiohttp.TCPConnector(limit=at_once)
+    async with aiohttp.ClientSession(connector=connector) as session, anyio.create_task_group() as tasks:
+        for _ in range(at_once):
             tasks.start_soon(work, session, f"http://127.0.0.1:{port}/v1.2/classify", chunks)
 
 
 if __name__ == "__main__":
-    port, videos, chunk = map(int, sys.argv[1:])
-    anyio.run(main, port, videos, chunk)
+    port, videos, chunk, *at_once = map(int, sys.argv[1:])
+    anyio.run(main, port, videos, chunk, at_once[0] if at_once else 8)

@@ -15,6 +15,8 @@ from pipeline.rows import FailureRow
 from pipeline.wording import counted
 
 _SLICE = 10_000
+# One pass without a sort: grouping a million videos by state takes twice as long.
+_VIDEOS_BY_STATE = ", ".join(f"count(*) FILTER (WHERE state = {state:d})" for state in VideoState)
 
 
 class LedgerReports(LedgerFile):
@@ -55,9 +57,9 @@ class LedgerReports(LedgerFile):
 
     def counts(self) -> Counts:
         """How many videos, chunks and POSTs stand where."""
-        videos = dict.fromkeys(VideoState, 0) | {
-            VideoState(state): n for state, n in self._each("SELECT state, count(*) FROM video GROUP BY state")
-        }
+        *videos, seconds, unknown = self._all(
+            f"SELECT {_VIDEOS_BY_STATE}, coalesce(sum(duration), 0), count(*) - count(duration) FROM video"  # noqa: S608
+        )[0]
         chunks = dict.fromkeys(ChunkState, 0) | {
             ChunkState(state): n for state, n in self._each("SELECT state, count(*) FROM chunk GROUP BY state")
         }
@@ -68,8 +70,8 @@ class LedgerReports(LedgerFile):
         }
         failures = dict(self._each("SELECT code, count(*) FROM failure GROUP BY code ORDER BY count(*) DESC"))
         retryable = self._count("SELECT count(*) FROM failure WHERE retryable")
-        seconds, unknown = self._all("SELECT coalesce(sum(duration), 0), count(*) - count(duration) FROM video")[0]
-        return Counts(videos, chunks, packed_chunks, posts, failures, retryable, seconds, unknown)
+        by_state = dict(zip(VideoState, videos, strict=True))
+        return Counts(by_state, chunks, packed_chunks, posts, failures, retryable, seconds, unknown)
 
     def open_videos(self, longest_seconds: float) -> OpenVideos:
         """The videos that are still to be asked for, and how long they are."""
@@ -78,8 +80,10 @@ class LedgerReports(LedgerFile):
             "coalesce(sum(duration > ?1), 0) FROM video WHERE state = 0",
             longest_seconds,
         )[0]
-        first = self._one("SELECT id FROM video WHERE state = 0 AND duration > ? ORDER BY video", longest_seconds)
-        return OpenVideos(videos, seconds, cut_off, videos - known, too_long, None if first is None else first[0])
+        first = too_long and self._one(
+            "SELECT id FROM video WHERE state = 0 AND duration > ? ORDER BY video", longest_seconds
+        )
+        return OpenVideos(videos, seconds, cut_off, videos - known, too_long, first[0] if first else None)
 
     def video_ids(self) -> Iterator[list[str]]:
         """The id of every video, a slice at a time, in input order."""

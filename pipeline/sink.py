@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -128,17 +129,18 @@ class Sink:
 
     async def run(self) -> None:
         """Commit until the queue is closed. Raises ``StorageError``, after which nothing is acknowledged any more."""
-        is_crowded = False
+        gathering_until = -inf
         with closing(self):
             while self._queued or not self._closed:
                 if not self._queued:
                     await self._news.wait()
                     await checkpoint()  # whoever runs next queues what it has, too, and shares the commit
-                if is_crowded and not self._closed:
+                if anyio.current_time() < gathering_until and not self._closed:
                     await anyio.sleep(_GATHERING_SECONDS)
                 if self._queued:
                     is_crowded = len(self._queued) >= _CROWD
                     await self._commit_queued()
+                    gathering_until = anyio.current_time() + 2 * _GATHERING_SECONDS if is_crowded else -inf
 
     async def _commit_queued(self) -> None:
         entries, self._queued = self._queued, []

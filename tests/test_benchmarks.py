@@ -17,6 +17,9 @@ LINES = {
     "export.py": r"100,000 rows of scores, \d+ MB of NDJSON; orjson line by line: [\d.]+ s, \d+ MB"
     r"|\| (parquet|csv|duckdb) \| 100,000 \| [\d.]+ s \| [\d.]+ \| \d+ MB \| \d+ MB \|",
     "floor.py": r"500 videos, \d+ a chunk: CPU [\d.]+ s, bare loop [\d.]+ s, ratio [\d.]+ \([\d.]+ to [\d.]+\)",
+    "growth.py": r"|Load of the machine before it: [\d.]+|\|[-,\w |]+\|"
+    r"|\| ([\d,]+( ms)?|yes|no)( \| [\d,.]*( s| MB)?)+ \| [\d.]+ ms \|",
+    "latency.py": r"\|[-',\w |]+\||\| 8 \| 20 \| [\d.]+ s( \| [\d.]+ \([\d.]+ to [\d.]+\)){3} \| [\d.]+ s \| [\d.]+ \|",
     "million.py": r"\| `\w+`[ \w]* \| 20,000 \| [\d.]+ s \| \d+ MB \|",
     "pacing.py": r"\| 500 \| 2 ms \| .+ \| 250 \| \d+ \| \d+ \| [\d.]+% \|",
     "packing.py": r"\| .+ \| \d+ \| \d+ \| 1\.\d{4} \| [\d.]+ s \|"
