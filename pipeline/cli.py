@@ -8,6 +8,7 @@ for goes to stdout, all else to stderr.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -192,6 +193,7 @@ def _run(
     order = replace(order_of(config, folder, read_input=read_input, options=options), retry=retry)
     for warning in warnings_of(config):
         order.console.say(f"warning: {warning}")
+    gc.set_threshold(50_000)  # answers and rows are trees, freed when they are let go of: few cycles are to be found
     outcome = anyio.run(runs.run, order)
     if outcome.stopped is not None:
         say(f"error: {outcome.stopped}")
