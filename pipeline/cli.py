@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ from pipeline.command_line import (
     settings_of,
     tell,
 )
-from pipeline.errors import Interrupted, StopRun, StorageError
+from pipeline.errors import Interrupted, RunHeld, StopRun, StorageError
 from pipeline.index_commands import index, quickstart
 from pipeline.result_commands import export, report, status, verify
 
@@ -162,11 +163,11 @@ def resume(directory: Path, **options: Any) -> None:
     "codes",
     multiple=True,
     metavar="CODE",
-    help="Only failures of this code, whatever their chance; repeatable.",
+    help="Only failures with this code, whatever their chances; repeatable.",
     without="all that can succeed",
     shell_complete=completion.failure_codes,
 )
-@click.option("--all", "every", is_flag=True, help="Also failures that asking again cannot help, as far as we know.")
+@click.option("--all", "every", is_flag=True, help="Also failures that another try is not likely to mend.")
 @set_option
 @of_a_process
 def retry(directory: Path, codes: Sequence[str], every: bool, **options: Any) -> None:
@@ -194,7 +195,13 @@ def _run(
     for warning in warnings_of(config):
         order.console.say(f"warning: {warning}")
     gc.set_threshold(50_000)  # answers and rows are trees, freed when they are let go of: few cycles are to be found
-    outcome = anyio.run(runs.run, order)
+    try:
+        outcome = anyio.run(runs.run, order)
+    except RunHeld:  # the run goes on, in another process
+        raise
+    except StopRun as refusal:
+        _notify_of_refusal(config, folder, refusal)
+        raise
     if outcome.stopped is not None:
         say(f"error: {outcome.stopped}")
     try:
@@ -212,6 +219,17 @@ def _run(
     if problem := notify(config, outcome.exit_code, status, environment()):
         say(f"warning: {problem}")
     sys.exit(outcome.exit_code)
+
+
+def _notify_of_refusal(config: Config, folder: Path, refusal: StopRun) -> None:
+    """Tell ``notify.command`` of a start that was refused, where there is a run directory to tell of."""
+    from pipeline.notify import notify
+    from pipeline.status import status_of
+
+    with suppress(StopRun):
+        status = replace(status_of(folder), stop_reason=str(refusal), resume_after=None)
+        if problem := notify(config, refusal.exit_code, status, environment()):
+            say(f"warning: {problem}")
 
 
 def _loaded(config: Path, options: Mapping[str, Any]) -> Config:
@@ -311,14 +329,14 @@ def check(config: Path, settings: Sequence[str], as_json: bool) -> None:
     "--latency",
     type=NumberRange(0, 3_600),
     default=0.0,
-    help="By how much every answer is late, an hour at most.",
+    help="Delay every answer by this much, an hour at most.",
     unit="seconds",
 )
 @option(
     "--faults",
     type=PATH,
     metavar="FILE",
-    help="A plan of what shall go wrong, as docs/faults.md tells.",
+    help="A fault plan: what is to go wrong, and when. See docs/faults.md.",
     without="nothing does",
     shell_complete=completion.any_file,
 )

@@ -69,12 +69,12 @@ quiet_option = click.option(
     "--quiet", "-q", is_flag=True, help="Only errors on stderr, and after a stop what to type next."
 )
 verbose_option = click.option(
-    "--verbose", "-v", is_flag=True, help="Tell on stderr, too, what is written to run.log, as it happens."
+    "--verbose", "-v", is_flag=True, help="Print the events of run.log on stderr, too, as they happen."
 )
 log_level_option = option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
-    help="Which events go to run.log: these and graver ones.",
+    help="Write events of this level and above to run.log.",
     without="info",
     key="output.log_level",
 )

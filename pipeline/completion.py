@@ -1,7 +1,8 @@
 """What a shell proposes when Tab is pressed: config files, run directories, config keys and their values, codes.
 
 click does the rest, for bash, zsh and fish. Bash takes ``limits.tariff=v1.1`` for three words, so for it they are
-joined before and cut off again after; and it puts a space behind what is unfinished, unless it is told not to.
+joined before and cut off again after; it puts a space behind what is unfinished, unless it is told
+not to; and it quotes what has a space in it only where it is told that these are file names.
 """
 
 # ruff: noqa: PLC0415 - as in cli: --help is answered at once
@@ -40,6 +41,7 @@ _BASH = """\
         plain,*)
             COMPREPLY+=("$value")
             case $value in *=) compopt -o nospace ;; esac
+            case $value in *[!A-Za-z0-9_./:,=@%%+-]*) compopt -o filenames ;; esac
             ;;
         dir,*) compopt -o dirnames ;;
         file,*) compopt -o default ;;

@@ -72,18 +72,19 @@ VIEWS = {
 
 
 class DatabaseTarget:
-    """A DuckDB file inside its transaction. ``files`` is that file where rows were added, ``rows`` how many."""
+    """A DuckDB file inside its transaction. ``files`` is that file if it was changed, ``rows`` how many were added."""
 
     def __init__(self, path: Path, database: Engine, slice_bytes: int) -> None:
         self._path = path
         self._database = database
         self._slice_bytes = slice_bytes
+        self._is_changed = False
         self.rows = dict.fromkeys(TABLES, 0)
 
     @property
     def files(self) -> list[str]:
-        """The file's name, where this export added rows."""
-        return [self._path.name] if any(self.rows.values()) else []
+        """The file's name, where this export added rows or took failures out."""
+        return [self._path.name] if self._is_changed or any(self.rows.values()) else []
 
     def add(self, run_folder: Path) -> None:
         """Add what a run has committed since the last time."""
@@ -111,6 +112,7 @@ class DatabaseTarget:
         stored = f"FROM {FAILED} WHERE run_id = ?"
         differ = f"(FROM standing EXCEPT {stored}) UNION ALL ({stored} EXCEPT FROM standing)"
         if self._database.rows(f"SELECT count(*) FROM ({differ})", run.run_id, run.run_id)[0][0]:
+            self._is_changed = True
             self._database.execute(f"DELETE {stored}", run.run_id)
             self.rows[FAILED] += self._database.count(f"INSERT INTO {FAILED} FROM standing")
 

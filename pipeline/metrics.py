@@ -40,7 +40,7 @@ METRICS = (
     Metric("videos", "gauge", "Videos of the run by state."),
     Metric("failed_videos", "gauge", "Videos that have failed, by code."),
     Metric("posts_total", "counter", "POSTs that have left in all the life of the run, by what became of them."),
-    Metric("posts_planned", "gauge", "POSTs that the run takes while nothing fails."),
+    Metric("posts_planned", "gauge", "POSTs used so far, and those that the rest takes while nothing fails."),
     Metric("posts_per_second", "gauge", "POSTs in a second over the last minute."),
     Metric("requests_per_second_limit", "gauge", "limits.requests_per_second; absent where there is none."),
     Metric("quota_limit_posts", "gauge", "POSTs that the present window of the quota allows; absent without a quota."),

@@ -48,7 +48,7 @@ def verify(directory: Path, as_json: bool) -> None:
     "wanted",
     multiple=True,
     metavar="ID",
-    help="A video to hold a timeline of; may be repeated.",
+    help="A video whose timeline the page must have; repeatable.",
     without="the best of each class",
 )
 def report(directory: Path, to: Path | None, wanted: Sequence[str]) -> None:

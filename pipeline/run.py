@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import AsyncExitStack, ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -21,11 +22,11 @@ from pipeline.bulk import IndexWorker
 from pipeline.chunks import Chunk, Counts, Settlement, VideoState
 from pipeline.client import Client
 from pipeline.connection import Connection
-from pipeline.errors import Drained, QuotaReached, StopRun, StorageError
+from pipeline.errors import Drained, Interrupted, QuotaReached, StopRun, StorageError
 from pipeline.intake import Input, packer_of, take_in
 from pipeline.ledger import BEGAN_AT, INPUT_FINGERPRINT, LAST_SUCCESS, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
 from pipeline.listing import CHANGING
-from pipeline.log import Log, utc
+from pipeline.log import Level, Log, utc
 from pipeline.manifest import Manifest, write_manifest
 from pipeline.news import News
 from pipeline.order import Order, account_of, agreed_manifest, connection_of, gate_of, question_of, workers_of
@@ -75,8 +76,11 @@ async def run(order: Order) -> Outcome:
         told = order.console.say if order.console.verbose else None
         log = opened.enter_context(Log(folder / rundir.LOG, level=level, clock=clock, told=told))
         log.event("run_began", run_id=manifest.run_id, version=pipeline.__version__)
+        beginning.enter_context(ended_by_signals(order.console, partial(_interruption_logged, log)))
         place = Place(order.config, folder, manifest.run_id, order.console, log, clock, _last_success(ledger))
         opened.enter_context(refusal_told(place, ledger))
+        with ledger.atomic():
+            ledger.forget(STOP_REASON, RESUME_AFTER)
         connection = await opened.enter_async_context(connection_of(order))
         gate = gate_of(order, ledger)
         taken = Taken(index_warning=connection.index_warning)
@@ -86,7 +90,6 @@ async def run(order: Order) -> Outcome:
         files = opened.enter_context(rundir.RowFiles(folder, ledger.file_lengths()))
         with ledger.atomic():
             ledger.recover()
-            ledger.forget(STOP_REASON, RESUME_AFTER)
             ledger.remember(BEGAN_AT, repr(clock()))
             if order.retry:
                 again = ledger.take_again(order.retry.codes, packer_of(order.config, ledger), every=order.retry.every)
@@ -94,12 +97,13 @@ async def run(order: Order) -> Outcome:
         plan = plan_of(survey(ledger, folder, order.config, taken), order.config, now=clock())
         for line in in_words(plan):
             order.console.say(line)
-        flow = _Flow(order, manifest, ledger, files, connection.client, gate, log)
+        flow = _Flow(order, place, ledger, files, connection.client, gate)
         stopped, watch = await flow.run(plan.posts)
         outcome = _finished(folder, manifest, ledger, stopped, clock())
         watch.end(outcome.exit_code, outcome.stopped)
         code, reason = (outcome.stopped.code, str(outcome.stopped)) if outcome.stopped else (None, None)
-        log.event("run_ended", exit_code=outcome.exit_code, code=code, reason=reason)
+        gravity: Level = "error" if outcome.stopped else "info"
+        log.event("run_ended", gravity, exit_code=outcome.exit_code, code=code, reason=reason)
         return outcome
 
 
@@ -109,15 +113,14 @@ class _Flow:
     def __init__(  # noqa: PLR0917 - each is used once, by the one caller above
         self,
         order: Order,
-        manifest: Manifest,
+        place: Place,
         ledger: Ledger,
         files: rundir.RowFiles,
         client: Client,
         gate: Gate,
-        log: Log,
     ) -> None:
         config = order.config
-        question = question_of(config, manifest.run_id)
+        question = question_of(config, place.run_id)
         self._order = order
         self._gate = gate
         self._stop = Stop(self._gate, order.console)
@@ -128,14 +131,11 @@ class _Flow:
             self._gate,
             self._sink,
             experience=Experience.of(ledger, max_videos=config.limits.max_videos_per_post),
-            log=log,
+            log=place.log,
             clock=order.clock,
             jitter=order.jitter,
         )
-        self._watch = Watch(
-            Watched(ledger.counts(), gate, requests, self._stop, files),
-            Place(config, order.folder, manifest.run_id, order.console, log, order.clock, _last_success(ledger)),
-        )
+        self._watch = Watch(Watched(ledger.counts(), gate, requests, self._stop, files), place)
         self._worker = Worker(requests, max_bisect_posts=config.limits.max_bisect_posts, told=self._settled)
         self._index_worker = IndexWorker(requests, config.input.index_id or "", told=self._watch.count)
         self._handed_out = self._ended = 0
@@ -246,6 +246,12 @@ class _Flow:
                 f"{self._order.folder}: less than {reserve:,} bytes are free (limits.reserve_bytes): make room"
             )
         )
+
+
+def _interruption_logged(log: Log) -> None:
+    """Tell in the log how a process ends whose input was still being read."""
+    reason = "stopped by a signal before anything was taken in"
+    log.event("run_ended", "error", exit_code=Interrupted.exit_code, code=Interrupted.code, reason=reason)
 
 
 def _last_success(ledger: Ledger) -> float | None:

@@ -22,7 +22,7 @@ from pipeline.chunks import Counts, PostState, VideoState
 from pipeline.config import Config, job_of
 from pipeline.console import Console
 from pipeline.errors import StopRun, StorageError
-from pipeline.ledger import Ledger
+from pipeline.ledger import RESUME_AFTER, STOP_REASON, Ledger
 from pipeline.log import Log
 from pipeline.metrics import Ending, Gauges, Histogram, exposition
 from pipeline.pacing import Gate
@@ -205,28 +205,31 @@ class Speed:
 
 @contextmanager
 def refusal_told(place: Place, ledger: Ledger) -> Iterator[None]:
-    """Tell in log and metrics how a process ends that is stopped in here, before anything watches it."""
+    """Tell in log, ledger and metrics how a process ends that is stopped in here, before anything watches it."""
     started_at = place.clock()
     try:
         yield
     except StopRun as refusal:
-        place.log.event("run_ended", exit_code=refusal.exit_code, code=refusal.code, reason=str(refusal))
+        place.log.event("run_ended", "error", exit_code=refusal.exit_code, code=refusal.code, reason=str(refusal))
         with suppress(StorageError):  # the same full disk, as like as not
+            with ledger.atomic():
+                ledger.forget(STOP_REASON, RESUME_AFTER)
+                ledger.remember(STOP_REASON, str(refusal))
             _write_metrics(place, _gauges_at_rest(place, ledger, started_at, refusal), set())
         raise
 
 
 def _gauges_at_rest(place: Place, ledger: Ledger, started_at: float, refusal: StopRun) -> Gauges:
     """How a run stands of which a process has ended before it asked anything: its pace and quota are not looked at."""
-    counts = ledger.counts()
+    counts, spent = ledger.counts(), ledger.posts_spent()
     facts = Facts(
         now=place.clock(),
         videos=sum(counts.videos.values()),
         scored=counts.videos[VideoState.SCORED],
         no_match=counts.videos[VideoState.NO_MATCH],
         failures=counts.failures,
-        posts=ledger.posts_spent(),
-        posts_planned=counts.packed_chunks * len(prompt_groups(job_of(place.config).classes)),
+        posts=spent,
+        posts_planned=spent + counts.open_chunks * len(prompt_groups(job_of(place.config).classes)),
         pace_allowed=place.config.limits.requests_per_second or None,
     )
     return _gauges(

@@ -249,6 +249,8 @@ def test_a_video_that_a_retry_brings_leaves_the_failures(tmp_path: Path, form: s
         first = one.ledger.next_chunk_number()
         with one.ledger.atomic():
             assert one.ledger.take_again([], Packer(videos_of_unknown_duration=1, first_chunk=first), every=True) == 1
+        meanwhile = exported(run, target, form)
+        assert (bool(meanwhile.files), rows_of(target, FAILED)) == (True, []), "open again, and no news of a row"
         one.commit(end(first, matched=["e"]))
     exported(run, target, form)
     check_whole(target, run)

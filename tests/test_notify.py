@@ -57,3 +57,13 @@ async def test_a_command_that_does_not_end_in_its_time_is_killed_and_a_warning(t
     config = load(desk.config, flags={"notify.command": ["sleep", "60"]}, environment={}).config
     said = notify(config, 0, desk.status(), {}, timeout_seconds=0)
     assert said == "notify.command was killed: it had not ended after 0 s"
+
+
+async def test_a_start_that_is_refused_is_told_with_its_own_reason(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    (tmp_path / "ids.csv").write_text("video_id\nno id!\n")
+    desk.write_config("http://127.0.0.1:1/v1.2", notify__command=[sys.executable, "-c", WRITE])
+    ended = await desk.command("run", desk.config)
+    told: dict[str, str] = json.loads((tmp_path / "told.json").read_bytes())
+    assert (ended.exit_code, told["NOTIFY_EXIT_CODE"], told["NOTIFY_RESUME_AFTER"]) == (2, "2", "")
+    assert ended.stderr == f"error: {told['NOTIFY_STOP_REASON']}\n"

@@ -177,7 +177,7 @@ def test_what_gets_into_the_page_all_the_same_may_neither_run_nor_fetch(chromium
         ThreadingHTTPServer(("127.0.0.1", 0), Heard) as heard,
         reading(chromium, page_of(tmp_path, NIGHTS["one video"])) as reader,
     ):
-        threading.Thread(target=heard.serve_forever).start()
+        threading.Thread(target=heard.serve_forever, daemon=True).start()  # a failure must not hang the tests
         url = f"http://127.0.0.1:{heard.server_port}"
         tried = reader.page.evaluate(
             """async (url) => {

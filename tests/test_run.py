@@ -213,7 +213,7 @@ async def test_a_first_start_that_is_refused_leaves_a_directory_for_every_reader
         began, ended = (json.loads(line) for line in (desk.out / LOG).read_bytes().splitlines())
         assert (began["event"], began["run_id"]) == ("run_began", desk.status().run_id)
         facts = {"exit_code": 2, "code": "input_error", "reason": str(refusal.value)}
-        assert ended == {"at": ended["at"], "level": "info", "event": "run_ended", **facts}
+        assert ended == {"at": ended["at"], "level": "error", "event": "run_ended", **facts}
         told = (desk.out / METRICS).read_text()
         assert f'bulk_classify_exit_code{{directory="{desk.out}"}} 2\n' in told
         assert f'bulk_classify_stopped{{directory="{desk.out}",reason="input_error"}} 1\n' in told

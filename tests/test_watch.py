@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.chunks import ChunkState, Counts, PostState, VideoState
 from pipeline.config import load
-from pipeline.console import Console
-from pipeline.errors import Interrupted
+from pipeline.console import Console, Look
+from pipeline.errors import InputError, Interrupted
 from pipeline.log import Log
 from pipeline.metrics import Histogram
 from pipeline.pacing import Gate, Pace
@@ -60,14 +63,14 @@ class Stage:
     asked: Asked
 
 
-def stage(desk: Desk, pace: Pace = NO_PACE, **settings: object) -> Stage:
+def stage(desk: Desk, pace: Pace = NO_PACE, *, console: Console | None = None, **settings: object) -> Stage:
     """A run that has 100 videos, of which ten are settled, and 10 POSTs to make, of which 4 are made."""
     desk.write_config("http://127.0.0.1:1/v1.2", **settings)
     desk.out.mkdir()
     config = load(desk.config, flags={"--out": str(desk.out)}, environment={}).config
     clock, asked = MovedClock(), Asked()
     gate = Gate(pace, window=None, posts_spent=4, clock=clock, timer=clock.timer)
-    console = Console(io.StringIO())
+    console = console or Console(io.StringIO())
     stop = Stop(gate, console)
     log = Log(desk.out / "run.log", level="info", clock=clock)
     watched = Watched(COUNTS, gate, cast("Requests", asked), stop, RowFiles(desk.out, [0, 0, 0]))
@@ -224,7 +227,7 @@ def events_of(desk: Desk) -> Iterator[dict[str, str]]:
     return (json.loads(line) for line in (desk.out / "run.log").read_bytes().splitlines())
 
 
-async def test_a_verbose_run_tells_its_events_and_a_heartbeat_is_told_to_whoever_waits(desk: Desk) -> None:
+async def test_a_verbose_run_tells_its_events(desk: Desk) -> None:
     said = io.StringIO()
     async with ContractServer(library(3), key=KEY) as server:
         desk.write_ids(library(3))
@@ -234,3 +237,49 @@ async def test_a_verbose_run_tells_its_events_and_a_heartbeat_is_told_to_whoever
     lines = said.getvalue().splitlines()
     assert "info: input_read ids=3 duplicates=0 added=3 gone=0" in lines
     assert lines[-1] == "info: run_ended exit_code=0"
+
+
+# -------------------------------------------------------------------------------------------------------------- views
+
+
+async def test_the_view_is_drawn_at_once_and_metrics_are_written_at_once(desk: Desk) -> None:
+    said = io.StringIO()
+    one = stage(desk, console=Console(said, look=Look(is_live=True)))
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(one.watch.show)
+            watching.start_soon(one.watch.publish)
+            while not (said.getvalue() and (desk.out / "run.prom").exists()):
+                await checkpoint()
+            watching.cancel_scope.cancel()
+    assert "10 of 100 (10 %)" in said.getvalue()
+    assert samples(desk.out / "run.prom")["running"] == 1
+
+
+async def test_a_heartbeat_comes_again_and_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.console._HEARTBEAT_SECONDS", 0.0)
+    said = io.StringIO()
+    one = stage(desk, console=Console(said))
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as watching:
+            watching.start_soon(one.watch.show)
+            while said.getvalue().count("\n") < 2:
+                await checkpoint()
+            watching.cancel_scope.cancel()
+    assert all("10 of 100 videos (10 %)" in line for line in said.getvalue().splitlines())
+
+
+async def test_a_start_that_is_refused_says_why_wherever_somebody_looks(desk: Desk) -> None:
+    """And no longer why an earlier process stopped; nor after the next start why this one was refused."""
+    async with ContractServer(library(30), key=KEY) as server:
+        desk.write_ids(library(30))
+        desk.write_config(server.url, limits__max_videos_per_post=10, limits__max_posts=1)
+        assert (await desk.run()).exit_code == 75
+        (desk.folder / "ids.csv").write_text("video_id\nno id!\n")
+        with pytest.raises(InputError) as refusal:
+            await desk.run()
+        status = desk.status()
+        ended = list(events_of(desk))[-1]
+        assert (ended["event"], ended["level"], ended["code"]) == ("run_ended", "error", "input_error")
+        assert (status.stop_reason, status.resume_after) == (str(refusal.value), None) == (ended["reason"], None)
+        assert samples(desk.out / "run.prom")["posts_planned"] == 3

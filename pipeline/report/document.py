@@ -28,6 +28,7 @@ from pipeline.report.meanings import REASONS
 from pipeline.report.pace import Fate
 from pipeline.report.readable import readable
 from pipeline.report.telling import source_of, standing_of, steps_of, warnings
+from pipeline.wording import counted
 
 FIRST_BYTES = b'<!doctype html>\n<html lang="en" data-by="bulk-classify report">'
 """How every page begins, and nothing else does."""
@@ -48,7 +49,11 @@ def document(facts: Facts, *, now: float) -> bytes:
     """The page, made ``now`` (seconds since the epoch)."""
     style, script = _file("page.css"), "".join(map(_file, SCRIPTS))
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": "{:,}".format, "readable": lambda text: readable(text, _MESSAGE_CHARACTERS)}
+    environment.filters |= {
+        "number": "{:,}".format,
+        "counted": counted,
+        "readable": lambda text: readable(text, _MESSAGE_CHARACTERS),
+    }
     template = environment.from_string(_file("page.html"))
     return template.render(
         policy=_policy(style, script),
@@ -213,8 +218,9 @@ def _left_out(facts: Facts) -> Iterator[str]:
             "video, then its second-best, and so on. Name others with --video ID. Everything else counts all videos."
         )
     if facts.classes_left_out:
-        yield f"{facts.classes_left_out:,} classes are not shown: fewer videos match them than any that is."
+        left_out = counted(facts.classes_left_out, "class", "classes")
+        yield f"Not shown: {left_out} that no more videos match than those shown."
     if facts.tally.rows_of_others:
-        yield f"{facts.tally.rows_of_others:,} rows are of classes that the job does not have, and are not counted."
+        yield f"Not counted: {counted(facts.tally.rows_of_others, 'row')} of more classes that the job does not have."
     if cut := sum(1 for one in facts.videos if one.found.clips_left_out):
-        yield f"Of {cut:,} videos only the best {MAX_CLIPS} clips are shown; clips.ndjson has all."
+        yield f"Of {counted(cut, 'video')} only the best {MAX_CLIPS} clips are shown; clips.ndjson has all."

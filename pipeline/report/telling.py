@@ -10,6 +10,7 @@ from pipeline.config import warnings_of
 from pipeline.report.facts import Facts
 from pipeline.report.pace import Fate
 from pipeline.status import next_command
+from pipeline.wording import counted
 
 # What the local platform calls a curve that nobody has fitted, and the one space that it fits as it is.
 UNFITTED_CURVE = "a20-m0.129"
@@ -36,7 +37,7 @@ def standing_of(facts: Facts) -> Standing:
     videos = facts.counts.videos
     still_open, failed = videos[VideoState.OPEN], videos[VideoState.FAILED]
     settled = sum(videos.values()) - still_open
-    so_far = f"{settled:,} of {_number(settled + still_open, 'video')} settled."
+    so_far = f"{settled:,} of {counted(settled + still_open, 'video')} settled."
     if facts.running:
         return Standing("running", "Running", f"{so_far} This page shows what was committed when it was made.")
     if not settled + still_open:
@@ -45,7 +46,7 @@ def standing_of(facts: Facts) -> Standing:
         reason = facts.stop_reason or "It ended without a reason, as after a kill or a power cut; nothing is lost"
         return Standing("stopped", "Stopped before its end", f"{so_far} {reason.rstrip('.')}.")
     if failed:
-        return Standing("failures", "Done, with failures", f"{_number(failed, 'video')} of {settled:,} failed.")
+        return Standing("failures", "Done, with failures", f"{counted(failed, 'video')} of {settled:,} failed.")
     return Standing("done", "Done", "Every video of the input is answered.")
 
 
@@ -62,7 +63,7 @@ def steps_of(facts: Facts) -> list[Step]:
     if videos[VideoState.OPEN]:
         steps.append(Step(next_command(facts.folder), f"goes on where it stopped; nothing is paid for twice.{after}"))
     elif facts.counts.retryable:
-        retryable = _number(facts.counts.retryable, "failed video")
+        retryable = counted(facts.counts.retryable, "failed video")
         steps.append(Step(next_command(facts.folder, "retry"), f"takes {retryable} again that can succeed."))
     return [*steps, Step(next_command(facts.folder, "verify"), "proves that input, ledger and rows agree.")]
 
@@ -85,10 +86,10 @@ def warnings(facts: Facts) -> Iterator[str]:
         )
     yield from (f"{line[0].upper()}{line[1:]}." for line in warnings_of(facts.manifest.config))
     if unknown := facts.posts.count(Fate.UNKNOWN):
-        yield f"{_number(unknown, 'POST')} may have been billed without an answer that is held."
+        yield f"{counted(unknown, 'POST')} may have been billed without an answer that is held."
     if facts.counts.unknown_durations:
         yield (
-            f"{_number(facts.counts.unknown_durations, 'video')} without a known duration: "
+            f"{counted(facts.counts.unknown_durations, 'video')} without a known duration: "
             "hours are those of the others."
         )
 
@@ -98,7 +99,3 @@ def is_uncalibrated(score_source: str | None) -> bool:
     origin, _, rest = (score_source or "").partition("/")
     space, _, curve = rest.rpartition("/")
     return origin == "local" and space != FITTED_SPACE and curve == UNFITTED_CURVE
-
-
-def _number(count: int, one: str) -> str:
-    return f"{count:,} {one}{'' if count == 1 else 's'}"
