@@ -57,7 +57,7 @@ ACTIVITIES = ("answering", "waiting_for_quota", "probing", "held_back", "drainin
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """The quota of the present window, in POSTs; it starts anew at ``resets_at``, for ``seconds``."""
+    """The quota of the present window, in POSTs; it starts again at ``resets_at``, for ``seconds``."""
 
     limit: int
     used: int
@@ -183,7 +183,7 @@ def _quota(facts: Facts) -> list[Piece]:
     assert allowance is not None
     return [
         Piece(f"{allowance.left:,} of {allowance.limit:,} left", "" if allowance.left else "wait"),
-        Piece(f", anew at {moment(allowance.resets_at, facts.now)}"),
+        Piece(f", resets at {moment(allowance.resets_at, facts.now)}"),
         Piece(f" (in {duration(max(allowance.resets_at - facts.now, 0))})"),
     ]
 

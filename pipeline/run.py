@@ -22,14 +22,15 @@ from pipeline.bulk import IndexWorker
 from pipeline.chunks import Chunk, Counts, Settlement, VideoState
 from pipeline.client import Client
 from pipeline.connection import Connection
-from pipeline.errors import Drained, Interrupted, QuotaReached, StopRun, StorageError
+from pipeline.errors import Drained, Interrupted, QuotaReached, StopRun, StorageError, UsageError
+from pipeline.failure_codes import MEANINGS
 from pipeline.intake import Input, packer_of, take_in
 from pipeline.ledger import BEGAN_AT, INPUT_FINGERPRINT, LAST_SUCCESS, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
 from pipeline.listing import CHANGING
 from pipeline.log import Level, Log, utc
 from pipeline.manifest import Manifest, write_manifest
 from pipeline.news import News
-from pipeline.order import Order, account_of, agreed_manifest, connection_of, gate_of, question_of, workers_of
+from pipeline.order import Order, Retry, account_of, agreed_manifest, connection_of, gate_of, question_of, workers_of
 from pipeline.pacing import Gate
 from pipeline.plan import in_words, plan_of
 from pipeline.posting import Experience, Requests
@@ -92,8 +93,7 @@ async def run(order: Order) -> Outcome:
             ledger.recover()
             ledger.remember(BEGAN_AT, repr(clock()))
             if order.retry:
-                again = ledger.take_again(order.retry.codes, packer_of(order.config, ledger), every=order.retry.every)
-                order.console.say(f"retry: {counted(again, 'failed video is', 'failed videos are')} taken again")
+                _take_again(order, order.retry, ledger)
         plan = plan_of(survey(ledger, folder, order.config, taken), order.config, now=clock())
         for line in in_words(plan):
             order.console.say(line)
@@ -256,6 +256,18 @@ def _interruption_logged(log: Log) -> None:
 
 def _last_success(ledger: Ledger) -> float | None:
     return float(told) if (told := ledger.fact(LAST_SUCCESS)) else None
+
+
+def _take_again(order: Order, retry: Retry, ledger: Ledger) -> None:
+    """Open failed videos again. Raises ``UsageError`` for a code that no failure has and that we do not know."""
+    there = ledger.counts().failures
+    if strange := retry.codes - there.keys() - MEANINGS.keys():
+        raise UsageError(
+            f"--code {min(strange)}: no failed video has this code; "
+            + (f"there are: {', '.join(there)}" if there else "none has failed")
+        )
+    again = ledger.take_again(retry.codes, packer_of(order.config, ledger), every=retry.every)
+    order.console.say(f"retry: {counted(again, 'failed video is', 'failed videos are')} taken again")
 
 
 async def _take_in(order: Order, ledger: Ledger, connection: Connection, gate: Gate, log: Log) -> Taken:

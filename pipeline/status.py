@@ -114,13 +114,16 @@ def status_of(folder: Path, clock: Callable[[], float] = time.time) -> Status:
         score_source, stop_reason = ledger.fact(SCORE_SOURCE), ledger.fact(STOP_REASON)
         resume_after = ledger.fact(RESUME_AFTER)
         window, pace = ledger.window(), _pace(ledger, now) if running else None
+        spent = ledger.posts_spent()
     posts = {state.name.lower(): 0 for state in PostState}
     for (_, state), number in counts.posts.items():
         posts[state.name.lower()] += number
     reasons = counts.posts_by_reason
     left = counts.videos[VideoState.OPEN]
     groups = len(prompt_groups(job_of(manifest.config).classes))
+    posts_left = counts.open_chunks * groups
     limits = manifest.config.limits
+    budget_needed = spent + posts_left if left and 0 < limits.max_posts <= spent else None
     told = None if window is None else window.limit
     limit = min((one for one in (limits.posts_per_window or None, told) if one is not None), default=None)
     allowance = allowance_of(window, limit, limits.window_seconds, now)
@@ -143,12 +146,12 @@ def status_of(folder: Path, clock: Callable[[], float] = time.time) -> Status:
         posts_per_second=pace,
         posts_per_second_allowed=limits.requests_per_second or None,
         quota=None if allowance is None else _quota_status(allowance),
-        seconds_left=_seconds_left(counts.open_chunks * groups, pace, limits, allowance, now) if left else 0.0,
+        seconds_left=_seconds_left(posts_left, pace, limits, allowance, now) if left else 0.0,
         failures=counts.failures,
         committed_bytes=dict(zip(ROW_FILES, lengths, strict=True)),
         stop_reason=stop_reason,
         resume_after=resume_after,
-        next_command=None if running else _next_command(folder, left, counts.retryable),
+        next_command=None if running else _next_command(folder, left, counts.retryable, budget_needed),
     )
 
 
@@ -157,9 +160,9 @@ def next_command(folder: Path, command: str = "resume") -> str:
     return f"bulk-classify {command} {shlex.quote(str(folder))}"
 
 
-def _next_command(folder: Path, left: int, retryable: int) -> str | None:
+def _next_command(folder: Path, left: int, retryable: int, budget_needed: int | None) -> str | None:
     if left:
-        return next_command(folder)
+        return next_command(folder) + (f" --set limits.max_posts={budget_needed}" if budget_needed else "")
     return next_command(folder, "retry") if retryable else None
 
 

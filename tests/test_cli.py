@@ -143,7 +143,8 @@ async def test_a_spent_budget_is_code_75_and_a_resume_with_a_higher_one_ends_the
         refused = await desk.command("resume", desk.out, "--set", "job.page_limit=5")
         assert (refused.exit_code, len(server.posts)) == (2, 1)
         assert "only limits may change" in refused.stderr
-        assert (await desk.command("resume", desk.out, "--set", "limits.max_posts=9")).exit_code == 0
+        assert desk.status().next_command == f"bulk-classify resume {desk.out} --set limits.max_posts=3"
+        assert (await desk.command("resume", desk.out, "--set", "limits.max_posts=3")).exit_code == 0
         desk.check(server, videos)
 
 

@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import pty
+import select
 import struct
 import termios
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ class Screen:
         """What was sent, as soon as it is as long as what is expected."""
         said = b""
         while len(said) < len(expected.encode()):
+            readable, _, _ = select.select([self.reading], [], [], 60)
+            assert readable, f"nothing follows {said!r}"
             said += os.read(self.reading, 1024)
         return said.decode()
 

@@ -305,7 +305,8 @@ def test_an_export_killed_at_any_step_leaves_whole_rows_and_the_next_one_complet
         for place in range(6):
             target = target_of(tmp_path / f"killed {place}", form)
             target.parent.mkdir()
-            assert exporter(target, killed_at=1 + place * (steps - 1) // 5)[0] in {-9, 0}
+            exit_code, _ = exporter(target, killed_at=1 + place * (steps - 1) // 5)
+            assert exit_code == -9 or (place == 5 and exit_code == 0), "DuckDB's last steps are not always as many"
             if form == "parquet":
                 for table, name in GROWING.items():
                     found = in_order(seen(target, table))

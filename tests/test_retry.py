@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import UsageError
 from pipeline.order import Retry
 from pipeline.rows import FAILURES
 from pipeline.run import run
@@ -83,15 +84,20 @@ async def test_all_means_all(platform: Platform) -> None:
     assert set(platform.desk.failures()) == set(UNKNOWN)
 
 
-async def test_nothing_to_take_again_sends_nothing(platform: Platform) -> None:
-    before = len(platform.server.posts)
-    codes = frozenset({"no_such_code"})
-    assert (await run(platform.desk.order(read_input=False, retry=Retry(codes)))).exit_code == 3
-    assert platform.posted_since(before) == []
-
-
 async def test_the_command_says_what_it_does(platform: Platform) -> None:
     ended = await platform.desk.command("retry", platform.desk.out, "--code", "incomplete_answer")
     assert ended.exit_code == 3, ended.stderr
     assert ended.stderr.splitlines()[0].startswith("retry: ")
     assert set(platform.desk.failures()) == set(UNKNOWN)
+
+
+async def test_a_code_that_no_failure_has_and_that_nobody_knows_is_refused_with_those_that_there_are(
+    platform: Platform,
+) -> None:
+    before = len(platform.server.posts)
+    with pytest.raises(UsageError) as refused:
+        await run(platform.desk.order(read_input=False, retry=Retry(frozenset({"timed_out", "resource_not_exits"}))))
+    there = ", ".join(platform.desk.status().failures)
+    assert str(refused.value) == f"--code resource_not_exits: no failed video has this code; there are: {there}"
+    assert (await run(platform.desk.order(read_input=False, retry=Retry(frozenset({"timed_out"}))))).exit_code == 3
+    assert len(platform.server.posts) == before

@@ -53,7 +53,7 @@ def standing_of(facts: Facts) -> Standing:
 def steps_of(facts: Facts) -> list[Step]:
     """What to type next, the most useful first."""
     videos = facts.counts.videos
-    after = f" The quota starts anew at {facts.resume_after}." if facts.resume_after else ""
+    after = f" The quota resets at {facts.resume_after}." if facts.resume_after else ""
     if facts.running:
         return [
             Step(next_command(facts.folder, "status"), "tells how it stands at any moment."),
