@@ -148,6 +148,20 @@ async def test_a_spent_budget_is_code_75_and_a_resume_with_a_higher_one_ends_the
         desk.check(server, videos)
 
 
+async def test_the_level_of_the_log_is_that_of_this_process(desk: Desk) -> None:
+    videos = library(2)
+    async with ContractServer(videos, key=KEY) as server:
+        desk.write_ids(videos)
+        desk.write_config(server.url)
+        assert (await desk.command("run", desk.config, "--log-level", "error")).exit_code == 0
+        assert (desk.out / "run.log").read_text() == ""
+        assert (await desk.command("resume", desk.out, "--log-level", "error")).exit_code == 0
+        assert (desk.out / "run.log").read_text() == ""
+        assert (await desk.command("resume", desk.out, "--log-level", "info")).exit_code == 0
+    events = [json.loads(line)["event"] for line in (desk.out / "run.log").read_text().splitlines()]
+    assert events == ["run_began", "run_ended"]
+
+
 async def test_a_missing_key_a_missing_config_and_a_wrong_option_are_code_2(desk: Desk) -> None:
     desk.write_ids(library(2))
     desk.write_config("http://127.0.0.1:1/v1.2")

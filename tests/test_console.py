@@ -102,6 +102,15 @@ def test_a_view_never_scrolls_what_is_above_away() -> None:
         assert one.shown(expected) == expected
 
 
+def test_a_long_message_is_broken_between_words_but_for_what_is_to_be_typed() -> None:
+    with screen(20) as one:
+        console = Console(one.stream, look=LIVE)
+        console.say("a message of more than twenty letters")
+        console.say("next: bulk-classify resume runs/overnight")
+        expected = "a message of more\r\n  than twenty\r\n  letters\r\nnext: bulk-classify resume runs/overnight\r\n"
+        assert one.shown(expected) == expected
+
+
 def test_one_line_of_progress_is_cut_where_the_terminal_ends() -> None:
     with screen(21) as one:
         Console(one.stream, look=LIVE).show("x" * 100)
