@@ -80,8 +80,6 @@ async def run(order: Order) -> Outcome:
         beginning.enter_context(ended_by_signals(order.console, partial(_interruption_logged, log)))
         place = Place(order.config, folder, manifest.run_id, order.console, log, clock, _last_success(ledger))
         opened.enter_context(refusal_told(place, ledger))
-        with ledger.atomic():
-            ledger.forget(STOP_REASON, RESUME_AFTER)
         connection = await opened.enter_async_context(connection_of(order))
         gate = gate_of(order, ledger)
         taken = Taken(index_warning=connection.index_warning)
@@ -91,6 +89,7 @@ async def run(order: Order) -> Outcome:
         files = opened.enter_context(rundir.RowFiles(folder, ledger.file_lengths()))
         with ledger.atomic():
             ledger.recover()
+            ledger.forget(STOP_REASON, RESUME_AFTER)
             ledger.remember(BEGAN_AT, repr(clock()))
             if order.retry:
                 _take_again(order, order.retry, ledger)

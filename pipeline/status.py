@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
 
-from pipeline.chunks import ChunkState, PostState, VideoState
-from pipeline.config import job_of
+from pipeline.chunks import ChunkState, Counts, PostState, VideoState
+from pipeline.config import Config, job_of
 from pipeline.config_keys import LimitsSection
 from pipeline.failure_codes import in_words as meaning_of
 from pipeline.ledger import BEGAN_AT, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
@@ -111,8 +111,8 @@ def status_of(folder: Path, clock: Callable[[], float] = time.time) -> Status:
     with Ledger(folder / LEDGER, read_only=True) as ledger, ledger.snapshot():
         counts = ledger.counts()
         lengths = ledger.file_lengths()
-        score_source, stop_reason = ledger.fact(SCORE_SOURCE), ledger.fact(STOP_REASON)
-        resume_after = ledger.fact(RESUME_AFTER)
+        score_source = ledger.fact(SCORE_SOURCE)
+        stop_reason, resume_after = (None if running else ledger.fact(name) for name in (STOP_REASON, RESUME_AFTER))
         window, pace = ledger.window(), _pace(ledger, now) if running else None
         spent = ledger.posts_spent()
     posts = {state.name.lower(): 0 for state in PostState}
@@ -121,9 +121,7 @@ def status_of(folder: Path, clock: Callable[[], float] = time.time) -> Status:
     reasons = counts.posts_by_reason
     left = counts.videos[VideoState.OPEN]
     groups = len(prompt_groups(job_of(manifest.config).classes))
-    posts_left = counts.open_chunks * groups
     limits = manifest.config.limits
-    budget_needed = spent + posts_left if left and 0 < limits.max_posts <= spent else None
     told = None if window is None else window.limit
     limit = min((one for one in (limits.posts_per_window or None, told) if one is not None), default=None)
     allowance = allowance_of(window, limit, limits.window_seconds, now)
@@ -146,12 +144,12 @@ def status_of(folder: Path, clock: Callable[[], float] = time.time) -> Status:
         posts_per_second=pace,
         posts_per_second_allowed=limits.requests_per_second or None,
         quota=None if allowance is None else _quota_status(allowance),
-        seconds_left=_seconds_left(posts_left, pace, limits, allowance, now) if left else 0.0,
+        seconds_left=_seconds_left(counts.open_chunks * groups, pace, limits, allowance, now) if left else 0.0,
         failures=counts.failures,
         committed_bytes=dict(zip(ROW_FILES, lengths, strict=True)),
         stop_reason=stop_reason,
         resume_after=resume_after,
-        next_command=None if running else _next_command(folder, left, counts.retryable, budget_needed),
+        next_command=None if running else _next_command(folder, manifest.config, counts, spent),
     )
 
 
@@ -160,10 +158,17 @@ def next_command(folder: Path, command: str = "resume") -> str:
     return f"bulk-classify {command} {shlex.quote(str(folder))}"
 
 
-def _next_command(folder: Path, left: int, retryable: int, budget_needed: int | None) -> str | None:
-    if left:
-        return next_command(folder) + (f" --set limits.max_posts={budget_needed}" if budget_needed else "")
-    return next_command(folder, "retry") if retryable else None
+def resume_command(folder: Path, config: Config, counts: Counts, spent: int) -> str:
+    """What to type to go on with open videos after so many POSTs; with a budget that suffices, if this one is spent."""
+    posts_left = counts.open_chunks * len(prompt_groups(job_of(config).classes))
+    is_spent = 0 < config.limits.max_posts <= spent
+    return next_command(folder) + (f" --set limits.max_posts={spent + posts_left}" if is_spent else "")
+
+
+def _next_command(folder: Path, config: Config, counts: Counts, spent: int) -> str | None:
+    if counts.videos[VideoState.OPEN]:
+        return resume_command(folder, config, counts, spent)
+    return next_command(folder, "retry") if counts.retryable else None
 
 
 def allowance_of(window: Window | None, limit: int | None, seconds: float, now: float) -> Allowance | None:

@@ -23,16 +23,16 @@ from pipeline.failure_codes import MEANINGS
 from pipeline.platform.embed import DEFAULT_SPACE
 from pipeline.platform.store import Store
 from pipeline.report.committed import ClipLine, ScoreLine, committed_rows
-from pipeline.report.document import SCRIPTS, document
+from pipeline.report.document import SCRIPTS, _breakable, _prose, document
 from pipeline.report.embedded import embedded
-from pipeline.report.facts import Facts, facts_of
+from pipeline.report.facts import Facts, FailuresOfCode, facts_of
 from pipeline.report.meanings import REASONS
 from pipeline.report.pace import Fate, fate_of, posts_of, stretches_of
 from pipeline.report.readable import readable
 from pipeline.report.tally import BINS, ClassTally, add_clips, chosen, scores_of, tally_of
 from pipeline.report.telling import FITTED_SPACE, UNFITTED_CURVE, is_uncalibrated, standing_of, steps_of
 from pipeline.report.writing import write_page
-from pipeline.rows import SCORES, ScoreRow, encode
+from pipeline.rows import SCORES, FailureRow, ScoreRow, encode
 from tests.builders import opened, small_run
 from tests.platform.made_up import SPACE, track, video
 from tests.report.nights import FAILURES as KINDS
@@ -195,7 +195,21 @@ def test_the_facts_of_a_small_run(tmp_path: Path) -> None:
     }
     (failure,) = facts.failures
     assert (failure.code, failure.videos, failure.retryable) == ("video_refused", 1, 1)
-    assert failure.examples == [("e", "e is refused")]
+    assert failure.examples == {"e is refused": ["e"]}
+
+
+def test_messages_of_a_code_are_told_once_each_with_some_of_their_videos() -> None:
+    failures = FailuresOfCode("video_refused")
+    for number in range(20):
+        failures.add(
+            FailureRow(f"v{number}", "video_refused", f"reason {number % 5}", 400, number < 8, 1, 1, "run", "now")
+        )
+    assert (failures.videos, failures.retryable, failures.http_statuses) == (20, 8, {400})
+    assert failures.examples == {
+        "reason 0": ["v0", "v5", "v10"],
+        "reason 1": ["v1", "v6", "v11"],
+        "reason 2": ["v2", "v7", "v12"],
+    }
 
 
 def test_a_wanted_video_is_shown_whatever_else_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,13 +220,13 @@ def test_a_wanted_video_is_shown_whatever_else_is(tmp_path: Path, monkeypatch: p
     missing = next(video_id(number) for number in range(60) if video_id(number) not in shown)
     page = document(facts_of(tmp_path, wanted=[missing]), now=NOW).decode()
     assert drawn(page)["videos"][0]["id"] == missing
-    assert "Heat map and timeline hold 3 of 60 videos" in page
+    assert "Heat map and timeline hold 3 of 60 settled videos" in page
 
 
 @pytest.mark.parametrize(
     ("night", "kind", "first_command"),
     [
-        (Night(videos=0), "empty", "verify"),
+        (Night(videos=0), "empty", "run CONFIG --out"),
         (Night(videos=5, failed=0, no_match=0), "done", "verify"),
         (Night(videos=5, failed=1), "failures", "retry"),
         (Night(videos=200, open=0.5), "stopped", "resume"),
@@ -226,7 +240,36 @@ def test_how_it_stands_and_what_to_type(tmp_path: Path, night: Night, kind: str,
 
 def test_a_run_that_stopped_says_why(tmp_path: Path) -> None:
     facts = facts_of(make(tmp_path, Night(videos=200, open=0.5, stop_reason="the quota is used up")))
-    assert standing_of(facts).explanation.endswith("settled. the quota is used up.")
+    assert standing_of(facts).explanation.endswith("settled. The quota is used up.")
+    facts = facts_of(make(tmp_path / "other", Night(videos=200, open=0.5, stop_reason="limits.max_posts is reached.")))
+    assert standing_of(facts).explanation.endswith("settled. limits.max_posts is reached.")
+
+
+def test_a_start_that_was_refused_says_why(tmp_path: Path) -> None:
+    facts = facts_of(make(tmp_path, Night(videos=0, score_source=None, stop_reason="ids.csv:1: not a video id")))
+    assert standing_of(facts).explanation == "The run has no videos. ids.csv:1: not a video id."
+
+
+def test_a_run_that_only_failed_or_was_never_asked_claims_nothing_else(tmp_path: Path) -> None:
+    failed = document(facts_of(make(tmp_path / "failed", Night(videos=5, failed=1))), now=NOW).decode()
+    assert failed.count("No video has a score.") == 2
+    assert "each brought" not in failed
+    untouched = document(
+        facts_of(make(tmp_path / "open", Night(videos=5, open=1, score_source=None))), now=NOW
+    ).decode()
+    assert untouched.count("No video has a score yet.") == 2
+    assert "No video has been answered yet." in untouched
+    assert "What this page leaves out" not in untouched
+
+
+def test_commands_and_options_in_a_sentence_are_code_and_all_else_is_text() -> None:
+    assert _prose("Run `a <b>` with --video <id> or pre--fix.") == (
+        "Run <code>a &lt;b&gt;</code> with <code>--video</code> &lt;id&gt; or pre--fix."
+    )
+
+
+def test_words_may_be_broken_behind_underscores() -> None:
+    assert _breakable("resource_not_<exist>") == "resource_<wbr>not_<wbr>&lt;exist&gt;"
 
 
 def test_every_code_of_ours_and_every_reason_is_explained() -> None:

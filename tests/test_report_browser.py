@@ -17,6 +17,8 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, expect
 
+from pipeline.failure_codes import MEANINGS
+from pipeline.models import Failure
 from pipeline.report.document import document
 from pipeline.report.facts import facts_of
 from pipeline.rundir import held
@@ -46,6 +48,11 @@ NIGHTS = {
     "nasty": Night(videos=400, classes=NASTY, open=0.2, score_source="local/other-512/a20-m0.129"),
     "500 classes": Night(videos=60, classes=tuple(f"class {number:03}" for number in range(500)), matches=40),
 }
+LONG_CODES = (
+    Failure("", "internal_embedding_space_dimension_mismatch_error", "a_message_with_" * 12 + "x" * 300, 400),
+    Failure("", "parameter_invalid", "HTTP 400 (parameter_invalid: https://example.com/" + "path/" * 30 + ")", 400),
+    *(Failure("", code, f"{code}: again", 503) for code in MEANINGS),
+)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -91,16 +98,18 @@ def columns(reader: Reader, name: str) -> list[float]:
 def test_nothing_is_complained_of_or_fetched_and_everything_fits(name: str, chromium: Browser, tmp_path: Path) -> None:
     """On a desk by day, on a phone by night."""
     page = page_of(tmp_path, NIGHTS[name])
-    for width, scheme in zip((1280, 400), SCHEMES, strict=True):
+    for width, scheme in zip((1280, 360), SCHEMES, strict=True):
         with reading(chromium, page, width=width, scheme=scheme) as reader:
             assert reader.page.evaluate("document.documentElement.scrollWidth") <= width
             assert (reader.said, reader.asked_for) == ([], [])
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_axe_finds_nothing(scheme: Literal["light", "dark"], chromium: Browser, axe: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 400)])
+def test_axe_finds_nothing(
+    scheme: Literal["light", "dark"], width: int, chromium: Browser, axe: str, tmp_path: Path
+) -> None:
     """A page with something in every place, contrast included."""
-    with reading(chromium, page_of(tmp_path, NIGHTS["nasty"]), scheme=scheme) as reader:
+    with reading(chromium, page_of(tmp_path, NIGHTS["nasty"]), width=width, scheme=scheme) as reader:
         assert faults(reader, axe) == []
 
 
@@ -124,6 +133,48 @@ def test_every_control_and_picture_has_a_name(chromium: Browser, tmp_path: Path)
             told.setdefault(role, []).append(node.get("name", {}).get("value", ""))
     assert told.keys() == wanted
     assert [(role, name) for role, names in told.items() for name in names if not name.strip()] == []
+
+
+def breaks(reader: Reader) -> list[str]:
+    """The codes of the failures as they stand in lines, a bar for each break."""
+    told: list[str] = reader.page.evaluate(
+        """() => [...document.querySelectorAll("table.failures th code")].map((code) => {
+            let shown = "", top = null;
+            for (const text of code.childNodes) {
+                for (let place = 0; place < (text.length ?? 0); place++) {
+                    const range = document.createRange();
+                    range.setStart(text, place);
+                    range.setEnd(text, place + 1);
+                    const line = range.getBoundingClientRect().top;
+                    shown += (top !== null && line > top ? "|" : "") + text.data[place];
+                    top = line;
+                }
+            }
+            return shown;
+        })"""
+    )
+    return told
+
+
+@pytest.mark.parametrize("width", [360, 400, 800, 1400])
+def test_failures_are_all_in_view_and_codes_are_broken_behind_underscores_only(
+    width: int, chromium: Browser, tmp_path: Path
+) -> None:
+    """Nothing is wider than the window, nothing in the table has to be scrolled to."""
+    page = page_of(tmp_path, Night(videos=600, failed=1.0, failures=LONG_CODES))
+    with reading(chromium, page, width=width) as reader:
+        shown = breaks(reader)
+        assert {"internal_embedding_space_dimension_mismatch_error", "parameter_invalid", "resource_not_exist"} <= {
+            code.replace("|", "") for code in shown
+        }
+        assert [code for code in shown if code.replace("_|", "").count("|")] == []
+        assert reader.page.evaluate("document.documentElement.scrollWidth") <= width
+        hidden = "(one) => one.scrollWidth - one.clientWidth"
+        assert reader.page.locator(".scroll:has(table.failures)").evaluate(hidden) == 0
+        outside = """[...document.querySelectorAll("table.failures :is(th, td) *")]
+            .filter((one) => one.getClientRects().length && one.getBoundingClientRect().right > innerWidth)
+            .map((one) => one.textContent)"""
+        assert reader.page.evaluate(outside) == []
 
 
 def test_the_two_schemes_differ(chromium: Browser, tmp_path: Path) -> None:
@@ -250,7 +301,7 @@ def test_the_cut_is_moved_by_the_keyboard_and_counts_are_exact(chromium: Browser
         tally = facts.tally.classes["DanceTok"]
         kept = sum(tally.bins[10:])
         line = reader.page.locator("#class-cards .line").first
-        expect(line).to_have_text(f"{tally.videos} videos; {kept} ({round(100 * kept / tally.videos)} %) from 50 up")
+        expect(line).to_have_text(f"{tally.videos} videos; {kept} ({round(100 * kept / tally.videos)} %) at 50+")
 
 
 def test_any_of_many_classes_is_found_by_its_name(chromium: Browser, tmp_path: Path) -> None:
@@ -288,7 +339,7 @@ def test_a_video_is_looked_up_and_its_clips_are_listed(chromium: Browser, tmp_pa
         expect(page.locator("#timeline-picture rect")).to_have_count(len(scored[-1].found.clips))
         search.fill(silent.video_id)
         search.press("Enter")
-        expect(page.locator("#timeline-picture h3")).to_contain_text("answered: no class reaches the thresholds")
+        expect(page.locator("#timeline-picture h3")).to_contain_text("answered, but reaches no class's thresholds")
         search.fill("<b>who</b>")
         search.press("Enter")
         expect(page.locator("#timeline-picture")).to_contain_text("does not hold the clips of <b>who</b>")

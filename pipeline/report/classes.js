@@ -56,7 +56,7 @@ function classCard(one, threshold) {
   );
   const setCut = (cut) => {
     const count = countFrom(one, cut);
-    kept.textContent = `${count.toLocaleString("en")} (${percent(count, one.videos)}) from ${cut} up`;
+    kept.textContent = `${count.toLocaleString("en")} (${percent(count, one.videos)}) at ${cut}+`;
     moveCut(cut);
   };
   return { one, card, setCut };
@@ -79,7 +79,7 @@ function drawClasses(facts) {
     for (const one of shown) if (!made.has(one)) made.set(one, classCard(one, facts.minVideoScore));
     for (const one of shown) made.get(one).setCut(state.cut);
     place.replaceChildren(...shown.map((one) => made.get(one).card));
-    if (!shown.length) place.append(element("p", { class: "nothing" }, "No class has such a name."));
+    if (!shown.length) place.append(element("p", { class: "nothing" }, "No class name contains that."));
     if (shown.length < wanted.length) {
       place.append(element("button", { type: "button", class: "more", click: () => { state.all = true; draw(); } },
         `Show all ${wanted.length.toLocaleString("en")} classes`));
@@ -93,7 +93,7 @@ function drawClasses(facts) {
   const controls = [element("label", { class: "control" }, element("span", {}, "Cut at score ", output), cut)];
   if (facts.classes.length > 1) {
     controls.push(labelled("Order", choice(
-      [["job", "as in the job"], ["videos", "most videos"], ["kept", "most at the cut or above"], ["name", "name"]],
+      [["job", "as in the job"], ["videos", "most videos"], ["kept", "most videos at the cut or above"], ["name", "name"]],
       state.order, (value) => { state.order = value; draw(); })));
   }
   if (facts.classes.length > CARDS_AT_FIRST) {
@@ -105,6 +105,6 @@ function drawClasses(facts) {
   const default_ = facts.minVideoScoreIsDefault ? " (the platform's default)" : "";
   document.getElementById("class-controls").append(...controls, element("p", { class: "legend" },
     element("span", { class: "key threshold-key" }), ` the job's threshold, ${facts.minVideoScore}${default_} `,
-    element("span", { class: "key cut-key" }), " the cut. ", "Heights have a scale of their own in each picture: the number at its top."));
+    element("span", { class: "key cut-key" }), " the cut. ", "Each chart has its own scale: the number at the top of its axis."));
   draw();
 }

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import pipeline
 from pipeline.chunks import VideoState
@@ -34,7 +35,7 @@ FIRST_BYTES = b'<!doctype html>\n<html lang="en" data-by="bulk-classify report">
 """How every page begins, and nothing else does."""
 SCRIPTS = ("drawing.js", "classes.js", "heat_map.js", "timeline.js", "pace.js", "start.js")
 _MAX_CODES = 30
-_MESSAGE_CHARACTERS = 300
+_MESSAGE_CHARACTERS = 200
 _MAX_PROMPTS = 8
 _FATES = {
     Fate.ANSWERED: "answered",
@@ -52,7 +53,10 @@ def document(facts: Facts, *, now: float) -> bytes:
     environment.filters |= {
         "number": "{:,}".format,
         "counted": counted,
+        "duration": duration,
         "readable": lambda text: readable(text, _MESSAGE_CHARACTERS),
+        "breakable": _breakable,
+        "prose": _prose,
     }
     template = environment.from_string(_file("page.html"))
     return template.render(
@@ -68,6 +72,21 @@ def document(facts: Facts, *, now: float) -> bytes:
 
 def _file(name: str) -> str:
     return files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _breakable(text: str) -> Markup:
+    """A text whose long words may be broken, but only where a reader expects it: behind an underscore."""
+    return Markup("_<wbr>").join(escape(part) for part in text.split("_"))
+
+
+def _prose(text: str) -> Markup:
+    """A sentence in which what stands in backticks, and each option of a command, is code."""
+    pieces = re.split(r"`([^`]+)`|(?<!\S)(--[a-z]+)", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if place % 3 else escape(piece)
+        for place, piece in enumerate(pieces)
+        if piece
+    )
 
 
 def _policy(style: str, script: str) -> str:
@@ -99,7 +118,7 @@ def _told(facts: Facts) -> dict[str, Any]:
         "videos": sum(videos.values()),
         "states": _states(facts),
         "posts": _posts(facts),
-        "score_source": facts.score_source or "none",
+        "score_source": facts.score_source,
         "source_note": source_of(facts.score_source),
         "rows": facts.tally.rows,
         "job": _job(facts),
@@ -107,6 +126,8 @@ def _told(facts: Facts) -> dict[str, Any]:
         "codes_left_out": max(len(facts.failures) - _MAX_CODES, 0),
         "failed": videos[VideoState.FAILED],
         "has_scores": facts.tally.rows > 0,
+        "has_shown": bool(facts.videos),
+        "yet": " yet" if videos[VideoState.OPEN] else "",
         "left_out": list(_left_out(facts)),
     }
 
@@ -120,9 +141,9 @@ def _states(facts: Facts) -> list[dict[str, Any]]:
     videos = facts.counts.videos
     told = (
         ("scored", VideoState.SCORED, "match at least one class"),
-        ("no match", VideoState.NO_MATCH, "answered: no class reaches the thresholds"),
-        ("failed", VideoState.FAILED, "have no answer, for good"),
-        ("open", VideoState.OPEN, "still to be asked for"),
+        ("no match", VideoState.NO_MATCH, "answered, but reach no class's thresholds"),
+        ("failed", VideoState.FAILED, "got no usable answer"),
+        ("open", VideoState.OPEN, "not answered yet"),
     )
     total = sum(videos.values())
     return [
@@ -150,12 +171,14 @@ def _posts(facts: Facts) -> dict[str, Any]:
     return {
         "sent": sent,
         "planned": facts.posts_planned,
-        "videos_each": f"{answered / sent:,.3g}" if sent else None,
-        "hours_each": f"{facts.seconds_answered / 3600 / sent:,.3g}" if sent and facts.seconds_answered else None,
+        "videos_each": f"{answered / sent:,.3g} video{'' if answered == sent else 's'}" if answered and sent else None,
+        "time_each": duration(facts.seconds_answered / sent) if sent and facts.seconds_answered else None,
         "first": _shown(utc(facts.posts.moments[0])) if sent else None,
         "last": _shown(utc(facts.posts.moments[-1])) if sent else None,
         "took": duration(facts.posts.moments[-1] - facts.posts.moments[0]) if sent else None,
-        "reasons": [(name, number, REASONS.get(name, "")) for name, number in facts.posts_by_reason.items()],
+        "reasons": [
+            (name, posts, means) for name, means in REASONS.items() if (posts := facts.posts_by_reason.get(name))
+        ],
         "fates": [(name, facts.posts.count(fate)) for fate, name in _FATES.items()],
         "stretches": len(facts.stretches),
     }
@@ -169,8 +192,8 @@ def _failure(one: FailuresOfCode) -> dict[str, Any]:
         "retryable": one.retryable,
         "statuses": ", ".join(map(str, sorted(one.http_statuses)[:5])),
         "meaning": f"{meaning[:1].upper()}{meaning[1:]}.",
-        "examples": one.examples,
-        "more": one.videos - len(one.examples),
+        "examples": list(one.examples.items()),
+        "more": one.videos - sum(map(len, one.examples.values())),
     }
 
 
@@ -183,13 +206,13 @@ def _job(facts: Facts) -> dict[str, Any]:
         "conversation": job.conversation_option,
         "clips": job.include_clips,
         "thresholds": [
-            ("min_video_score", threshold.min_video_score, 75, "how well the whole video must match the class"),
+            ("min_video_score", threshold.min_video_score, 75, "how well the whole video must match a class"),
             ("min_clip_score", threshold.min_clip_score, 30, "how well a stretch must match to be a clip"),
             (
                 "min_duration_ratio",
                 threshold.min_duration_ratio,
                 0.5,
-                "the share of the video that such stretches fill",
+                "the share of the video that its clips must fill",
             ),
         ],
         "classes": [_class(one, job) for one in job.classes if one.name in shown],
@@ -211,16 +234,16 @@ def _class(one: JobClass, job: Job) -> dict[str, Any]:
 
 def _left_out(facts: Facts) -> Iterator[str]:
     """What the page does not hold."""
-    videos = sum(facts.counts.videos.values())
-    if len(facts.videos) < videos:
+    settled = sum(facts.counts.videos.values()) - facts.counts.videos[VideoState.OPEN]
+    shown = sum(one.state is not VideoState.OPEN for one in facts.videos)
+    if shown < settled:
         yield (
-            f"Heat map and timeline hold {len(facts.videos):,} of {videos:,} videos: for each class in turn its best "
-            "video, then its second-best, and so on. Name others with --video ID. Everything else counts all videos."
+            f"Heat map and timeline hold {shown:,} of {counted(settled, 'settled video')}: each class's best video, "
+            "then each class's second-best, and so on. Add others with `--video ID`. All else counts every video."
         )
     if facts.classes_left_out:
-        left_out = counted(facts.classes_left_out, "class", "classes")
-        yield f"Not shown: {left_out} that no more videos match than those shown."
-    if facts.tally.rows_of_others:
-        yield f"Not counted: {counted(facts.tally.rows_of_others, 'row')} of more classes that the job does not have."
+        yield f"{counted(facts.classes_left_out, 'class', 'classes')} with the fewest matching videos."
+    if others := facts.tally.rows_of_others:
+        yield f"{counted(others, 'row')} about classes that the job does not have, not counted here."
     if cut := sum(1 for one in facts.videos if one.found.clips_left_out):
-        yield f"Of {counted(cut, 'video')} only the best {MAX_CLIPS} clips are shown; clips.ndjson has all."
+        yield f"The weaker clips of {counted(cut, 'video')}: at most {MAX_CLIPS} are shown, and `clips.ndjson` has all."

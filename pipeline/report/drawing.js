@@ -93,10 +93,13 @@ function moment(epochSeconds) {
 
 // A length of time in one unit, for the widths of bars.
 function span(seconds) {
-  for (const [unit, name] of [[86400, "day"], [3600, "hour"], [60, "minute"]]) {
-    if (seconds % unit === 0) return amount(seconds / unit, name);
-  }
-  return amount(seconds, "second");
+  const [unit, name] = [[86400, "day"], [3600, "hour"], [60, "minute"]].find(([one]) => seconds % one === 0) ?? [1, "second"];
+  return amount(seconds / unit, name);
+}
+
+// "Every second", "every 2 minutes".
+function every(seconds) {
+  return `every ${span(seconds).replace(/^1 /, "")}`;
 }
 
 // At most so many round numbers from 0 to the greatest; the last one reaches it.

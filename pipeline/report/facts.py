@@ -32,18 +32,31 @@ MAX_CLASSES = 1_000
 MAX_CLIPS = 100
 """Clips of one video on a page; the best."""
 _EXAMPLES = 3
+"""Messages of a code that are shown, and videos with each."""
 
 
 @dataclass(slots=True)
 class FailuresOfCode:
-    """The failed videos with one code: how many, how many of them `retry` takes, and some of them."""
+    """The failed videos with one code: how many, how many of them `retry` takes, and some of them by message."""
 
     code: str
     videos: int = 0
     retryable: int = 0
     http_statuses: set[int] = field(default_factory=set)
-    examples: list[tuple[str, str]] = field(default_factory=list)
-    """(video id, message)"""
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    """message to ids of videos"""
+
+    def add(self, row: FailureRow) -> None:
+        """Count a failed video."""
+        self.videos += 1
+        self.retryable += row.retryable
+        if row.http_status is not None:
+            self.http_statuses.add(row.http_status)
+        if row.message not in self.examples and len(self.examples) == _EXAMPLES:
+            return
+        ids = self.examples.setdefault(row.message, [])
+        if len(ids) < _EXAMPLES:
+            ids.append(row.video_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,7 @@ class Facts:
     stretches: Sequence[Stretch]
     posts_by_reason: Mapping[str, int]
     posts_planned: int
+    posts_spent: int
     seconds_answered: float
     tally: Tally
     classes: Sequence[str]
@@ -93,6 +107,7 @@ class _Ledger:
     facts: Mapping[str, str | None]
     window: Window | None
     posts: Posts
+    posts_spent: int
     failures: Sequence[FailuresOfCode]
     seconds_answered: float
 
@@ -128,6 +143,7 @@ def facts_of(folder: Path, *, wanted: Sequence[str] = ()) -> Facts:
         stretches=stretches_of(state.posts),
         posts_by_reason=state.counts.posts_by_reason,
         posts_planned=state.counts.packed_chunks * len(prompt_groups(job.classes)),
+        posts_spent=state.posts_spent,
         seconds_answered=state.seconds_answered,
         tally=tally,
         classes=classes,
@@ -151,6 +167,7 @@ def _state_of(ledger: Ledger, run_id: str) -> _Ledger:
         facts={name: ledger.fact(name) for name in (SCORE_SOURCE, STOP_REASON, RESUME_AFTER)},
         window=ledger.window(),
         posts=posts_of(ledger.posts_made()),
+        posts_spent=ledger.posts_spent(),
         failures=_failures_of(ledger.failure_rows(run_id)),
         seconds_answered=ledger.seconds_answered(),
     )
@@ -160,13 +177,7 @@ def _failures_of(rows: Iterable[FailureRow]) -> list[FailuresOfCode]:
     """The failures by code, the most frequent first."""
     by_code: dict[str, FailuresOfCode] = {}
     for row in rows:
-        one = by_code.setdefault(row.code, FailuresOfCode(row.code))
-        one.videos += 1
-        one.retryable += row.retryable
-        if row.http_status is not None:
-            one.http_statuses.add(row.http_status)
-        if len(one.examples) < _EXAMPLES:
-            one.examples.append((row.video_id, row.message))
+        by_code.setdefault(row.code, FailuresOfCode(row.code)).add(row)
     return sorted(by_code.values(), key=lambda one: (-one.videos, one.code))
 
 

@@ -31,10 +31,11 @@ function drawHeatMap(facts, showVideo) {
     draw();
     place.querySelector(`button[data-column="${column}"]`).focus();
   };
-  const head = (column, ...label) => element(
+  // A very long name is cut off here, and whole for a pointer, for a screen reader and above.
+  const head = (column, label, title = null) => element(
     "th",
     { scope: "col", "aria-sort": state.column === column ? (state.descending ? "descending" : "ascending") : null },
-    element("button", { type: "button", "data-column": column, click: () => sortBy(column) }, ...label,
+    element("button", { type: "button", "data-column": column, title, click: () => sortBy(column) }, label,
       element("span", { class: "arrow", "aria-hidden": "true" },
         state.column === column ? (state.descending ? " ▼" : " ▲") : "")),
   );
@@ -49,7 +50,7 @@ function drawHeatMap(facts, showVideo) {
         element("table", { class: "heat" },
           element("caption", { class: "visually-hidden" }, "Scores of videos by class; the buttons in its head sort it"),
           element("thead", {}, element("tr", {}, head("video", "video"), head("best", "best"),
-            ...columns.map(({ one, number }) => head(number, named(one.name))))),
+            ...columns.map(({ one, number }) => head(number, named(one.name), one.name)))),
           element("tbody", {}, ...rows.map((video) => element("tr", {},
             element("th", { scope: "row" },
               element("button", { type: "button", click: () => showVideo(video.id, true) }, video.id)),

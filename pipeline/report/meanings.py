@@ -7,13 +7,13 @@ from types import MappingProxyType
 
 REASONS: Mapping[str, str] = MappingProxyType(
     {
-        "first": "The first question about these videos.",
-        "resend": "The same question again: the one before was lost, cut off, or refused for the moment.",
-        "expiry": "The page token died; the videos not yet seen were asked for again.",
-        "incomplete": "The platform showed fewer videos than it announced; the missing ones were asked for again.",
-        "repack": "The videos were too long together; fewer were asked for at once.",
-        "bisect": "The platform refused a video without saying which; it was searched for.",
-        "retry": "Failed videos, taken again.",
+        "first": "Videos asked about for the first time.",
+        "resend": "The same request again, after one that was lost, cut off or refused for the moment.",
+        "expiry": "A page token expired, so the videos not yet seen were posted again.",
+        "incomplete": "The platform returned fewer videos than it announced, so the missing ones were posted again.",
+        "repack": "The videos of one POST were too long together, so they were posted in smaller chunks.",
+        "bisect": "The platform refused a video without saying which, so it was searched for.",
+        "retry": "Failed videos, tried again.",
     }
 )
 """Why a POST is sent."""

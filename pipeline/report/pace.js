@@ -63,7 +63,7 @@ function barsPicture(width, stretch, count, pace) {
         width: Math.max(1, x(1) - x(0) - 1) }, shape("title", {}, `${times}: ${number} ${FATES[fate]}`))];
     });
   });
-  const label = `POSTs in each ${span(stretch.width)}, ${amount(stretch.posts, "POST")} from ${moment(stretch.first)} ` +
+  const label = `POSTs ${every(stretch.width)}, ${amount(stretch.posts, "POST")} from ${moment(stretch.first)} ` +
     `to ${moment(stretch.last)}; at most ${most} in one bar`;
   return frame(width, 190, label, hatching(), ...drawn, ...bars,
     ...(isNear ? level(y(allowed), width, `allowed: ${allowed.toLocaleString("en")}`, "allowed") : []));
@@ -80,7 +80,6 @@ function sumPicture(width, stretch, count, pace) {
     sum += totalOf(bar);
     path += `L${x(bar[0] + 1)} ${y(sum)}`;
   }
-  path += `L${x(count)} ${y(sum)}`;
   const placeOf = (epoch) => (epoch - stretch.begins) / stretch.width;
   const ends = pace.perWindow === null ? null : pace.windowEnds;
   const turns = ends === null ? [] : [[ends - pace.windowSeconds, "window opens"], [ends, "window ends"]]
@@ -97,13 +96,13 @@ function sumPicture(width, stretch, count, pace) {
 function paceInWords(stretch, pace) {
   const most = Math.max(...stretch.bars.map(totalOf));
   const lines = [`${amount(stretch.posts, "POST")} from ${moment(stretch.first)} to ${moment(stretch.last)}; ` +
-    `a bar is ${span(stretch.width)} wide, and has at most ${amount(most, "POST")}.`];
+    `at most ${amount(most, "POST")} in one bar.`];
   lines.push(pace.perSecond
-    ? `Allowed: ${pace.perSecond} a second, which is ${(pace.perSecond * stretch.width).toLocaleString("en")} in a bar.`
-    : "The job has no limit on the pace.");
+    ? `Allowed: ${amount(pace.perSecond * stretch.width, "POST")} ${every(stretch.width)}.`
+    : "The job does not limit the pace.");
   if (pace.perWindow !== null && pace.windowUsed !== null) {
     lines.push(`Quota: ${pace.windowUsed.toLocaleString("en")} of ${pace.perWindow.toLocaleString("en")} used in the newest window ` +
-      `(${span(pace.windowSeconds)}), which ends ${moment(pace.windowEnds)}. Earlier windows are not kept.`);
+      `(${span(pace.windowSeconds)}), which ends ${moment(pace.windowEnds)}. Earlier windows are not recorded.`);
   } else {
     lines.push(pace.perWindow === null ? "No quota is known." : `Quota: ${pace.perWindow.toLocaleString("en")} POSTs in ${span(pace.windowSeconds)}.`);
   }
@@ -124,8 +123,8 @@ function drawPace(facts) {
       element("p", { class: "legend" }, ...seen.flatMap((name) => [
         shape("svg", { class: "key", viewBox: "0 0 12 12", "aria-hidden": "true" },
           shape("rect", { class: `fate-${FATES.indexOf(name)}`, width: 12, height: 12 })), ` ${name}  `])),
-      element("figure", {}, element("figcaption", {}, `POSTs in each ${span(shown.width)}`), barsPicture(width, shown, count, facts.pace)),
-      element("figure", {}, element("figcaption", {}, "POSTs added up, since the run began"), sumPicture(width, shown, count, facts.pace)),
+      element("figure", {}, element("figcaption", {}, `POSTs ${every(shown.width)}`), barsPicture(width, shown, count, facts.pace)),
+      element("figure", {}, element("figcaption", {}, "POSTs since the run began, added up"), sumPicture(width, shown, count, facts.pace)),
       numbersBehind("Numbers", () => table("POSTs over time", ["from (UTC)", ...FATES.map((name) => `${name}#`)],
         shown.bars.map(([bar, ...counts]) => [moment(shown.begins + bar * shown.width), ...counts.map(String)]))),
     );

@@ -9,7 +9,7 @@ from pipeline.chunks import VideoState
 from pipeline.config import warnings_of
 from pipeline.report.facts import Facts
 from pipeline.report.pace import Fate
-from pipeline.status import next_command
+from pipeline.status import next_command, resume_command
 from pipeline.wording import counted
 
 # What the local platform calls a curve that nobody has fitted, and the one space that it fits as it is.
@@ -41,12 +41,13 @@ def standing_of(facts: Facts) -> Standing:
     if facts.running:
         return Standing("running", "Running", f"{so_far} This page shows what was committed when it was made.")
     if not settled + still_open:
-        return Standing("empty", "Nothing taken in", "The run has no videos yet: its input was never read to the end.")
+        reason = facts.stop_reason or "It ended before it had read its input, as after a kill or a power cut"
+        return Standing("empty", "Nothing taken in", f"The run has no videos. {_sentence(reason)}")
     if still_open:
-        reason = facts.stop_reason or "It ended without a reason, as after a kill or a power cut; nothing is lost"
-        return Standing("stopped", "Stopped before its end", f"{so_far} {reason.rstrip('.')}.")
+        reason = facts.stop_reason or "It left no reason, as after a kill or a power cut; nothing is lost"
+        return Standing("stopped", "Stopped before its end", f"{so_far} {_sentence(reason)}")
     if failed:
-        return Standing("failures", "Done, with failures", f"{counted(failed, 'video')} of {settled:,} failed.")
+        return Standing("failures", "Done, with failures", f"{failed:,} of {counted(settled, 'video')} failed.")
     return Standing("done", "Done", "Every video of the input is answered.")
 
 
@@ -56,41 +57,44 @@ def steps_of(facts: Facts) -> list[Step]:
     after = f" The quota resets at {facts.resume_after}." if facts.resume_after else ""
     if facts.running:
         return [
-            Step(next_command(facts.folder, "status"), "tells how it stands at any moment."),
-            Step(next_command(facts.folder, "report"), "makes this page anew."),
+            Step(next_command(facts.folder, "status"), "shows how the run stands at any moment."),
+            Step(next_command(facts.folder, "report"), "makes this page again."),
         ]
+    if not sum(videos.values()):
+        return [Step(next_command(facts.folder, "run CONFIG --out"), "reads the input again and starts the run.")]
     steps = []
     if videos[VideoState.OPEN]:
-        steps.append(Step(next_command(facts.folder), f"goes on where it stopped; nothing is paid for twice.{after}"))
+        resume = resume_command(facts.folder, facts.manifest.config, facts.counts, facts.posts_spent)
+        steps.append(Step(resume, f"goes on where the run stopped; nothing is paid for twice.{after}"))
     elif facts.counts.retryable:
         retryable = counted(facts.counts.retryable, "failed video")
-        steps.append(Step(next_command(facts.folder, "retry"), f"takes {retryable} again that can succeed."))
+        steps.append(Step(next_command(facts.folder, "retry"), f"tries {retryable} again that may yet succeed."))
     return [*steps, Step(next_command(facts.folder, "verify"), "proves that input, ledger and rows agree.")]
 
 
 def source_of(score_source: str | None) -> str:
     """Whose scale the scores are on."""
     if score_source is None:
-        return "No answer yet, so no scores."
+        return "none yet, for want of an answer"
     if score_source.startswith("local/"):
-        return "The local platform's, from the vectors and the curve that the name tells."
-    return "The platform's own."
+        return "the local platform's scale, named after its vectors and its calibration"
+    return "the platform's own scale"
 
 
 def warnings(facts: Facts) -> Iterator[str]:
     """What somebody who reads the scores should know first."""
     if is_uncalibrated(facts.score_source):
         yield (
-            "The scores are not calibrated: their order means something, their height little. "
-            "Run `bulk-classify index calibrate` on the index, and classify into a new directory."
+            "The scores are not calibrated: higher is better, but a score by itself means little. "
+            "Run `bulk-classify index calibrate` on the index, then classify into a new directory."
         )
-    yield from (f"{line[0].upper()}{line[1:]}." for line in warnings_of(facts.manifest.config))
+    yield from map(_sentence, warnings_of(facts.manifest.config))
     if unknown := facts.posts.count(Fate.UNKNOWN):
-        yield f"{counted(unknown, 'POST')} may have been billed without an answer that is held."
+        yield f"{counted(unknown, 'POST')} may have been billed without bringing an answer."
     if facts.counts.unknown_durations:
         yield (
-            f"{counted(facts.counts.unknown_durations, 'video')} without a known duration: "
-            "hours are those of the others."
+            f"The duration of {counted(facts.counts.unknown_durations, 'video')} is unknown: "
+            "hours on this page are those of the others."
         )
 
 
@@ -99,3 +103,10 @@ def is_uncalibrated(score_source: str | None) -> bool:
     origin, _, rest = (score_source or "").partition("/")
     space, _, curve = rest.rpartition("/")
     return origin == "local" and space != FITTED_SPACE and curve == UNFITTED_CURVE
+
+
+def _sentence(clause: str) -> str:
+    """A message as a sentence of its own; a key that it begins with stays as it is."""
+    first, _, _ = clause.partition(" ")
+    beginning = clause[:1].upper() if first.isalpha() else clause[:1]
+    return f"{beginning}{clause[1:].rstrip('.')}."

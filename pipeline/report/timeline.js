@@ -1,8 +1,8 @@
 // One video: its classes, and where in it they were found. A lane for each class and each option it was found by.
 
 const STATES = {
-  scored: "scored", no_match: "answered: no class reaches the thresholds",
-  failed: "failed: see Failures", open: "still to be asked for",
+  scored: "scored", no_match: "answered, but reaches no class's thresholds",
+  failed: "failed: see Failures", open: "not answered yet",
 };
 
 function lanesOf(video) {
@@ -45,10 +45,10 @@ function lanesWithAxis(video, facts) {
 }
 
 function clipsTable(video, facts) {
-  return table(`Clips of ${video.id}`, ["from", "to", "class", "found in", "prompt", "score#"],
+  return table(`Clips of ${video.id}`, ["from", "to", "class", "score#", "found in", "prompt"],
     video.clips.map(([number, start, end, score, option, prompt]) => [
-      position(start), position(end), named(facts.classes[number].name), named(facts.options[option] ?? "…"),
-      named(facts.prompts[prompt] ?? "(not kept on this page)"), score.toFixed(2),
+      position(start), position(end), named(facts.classes[number].name), score.toFixed(2),
+      named(facts.options[option] ?? "…"), named(facts.prompts[prompt] ?? "(not kept on this page)"),
     ]));
 }
 
@@ -56,7 +56,7 @@ function scoresTable(video, facts) {
   const rows = video.scores.toSorted((a, b) => b[1] - a[1]).map(([number, score, ratio]) => [
     named(facts.classes[number].name), score.toFixed(2), `${(ratio * 100).toFixed(0)} %`,
     String(video.clips.filter((clip) => clip[0] === number).length)]);
-  const heads = ["class", "score#", "of its time#", "clips#"];
+  const heads = ["class", "score#", "share of time#", "clips#"];
   return table(`Classes of ${video.id}`, facts.hasClips ? heads : heads.slice(0, 3),
     facts.hasClips ? rows : rows.map((row) => row.slice(0, 3)));
 }
@@ -90,7 +90,7 @@ function drawTimeline(facts) {
       place.replaceChildren(...videoPicture(video, facts));
     } else {
       place.replaceChildren(element("p", { class: "nothing" }, "This page does not hold the clips of ", named(id.trim().slice(0, 100)),
-        ". `bulk-classify report` puts it in with --video, if the run has such a video."));
+        ". If the run has such a video, make the page again with ", element("code", {}, "--video"), " and its id."));
     }
     if (move) {
       document.getElementById("timeline").scrollIntoView();
@@ -106,8 +106,8 @@ function drawTimeline(facts) {
   };
   document.getElementById("timeline-controls").append(
     labelled(`Video (${facts.videos.length.toLocaleString("en")} on this page)`, search), list,
-    element("button", { type: "button", click: () => step(-1) }, "Previous video"),
-    element("button", { type: "button", click: () => step(1) }, "Next video"),
+    ...(facts.videos.length > 1 ? [[-1, "Previous video"], [1, "Next video"]] : []).map(([by, text]) =>
+      element("button", { type: "button", click: () => step(by) }, text)),
   );
   show(facts.videos[0].id);
   return show;

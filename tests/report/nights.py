@@ -37,7 +37,8 @@ FAILURES = (
 class Night:
     """What happened: ``videos`` of which some fail, match nothing, or stay open.
 
-    A share of the videos; what is left over is scored. Each scored video matches up to ``matches`` classes.
+    A share of the videos; what is left over is scored. Each scored video matches up to ``matches`` classes. Of the
+    ``failures`` the first happens most often.
     """
 
     videos: int = 300
@@ -47,6 +48,7 @@ class Night:
     no_match: float = 0.1
     failed: float = 0.04
     open: float = 0.0
+    failures: Sequence[Failure] = FAILURES
     include_clips: bool = True
     stop_reason: str | None = None
     score_source: str | None = "twelvelabs/v1.2"
@@ -127,7 +129,7 @@ def _settle(ledger: Ledger, files: rundir.RowFiles, night: Night, chance: random
     for video in chunk.videos:
         drawn = chance.random()
         if drawn < night.failed:
-            kind = FAILURES[min(3, int(chance.expovariate(1)))]
+            kind = night.failures[min(len(night.failures) - 1, int(chance.expovariate(1)))]
             message = kind.message.format(id=video.video_id)
             failures.append(Failure(video.video_id, kind.code, message, kind.http_status, kind.retryable))
         elif drawn < night.failed + night.no_match:
