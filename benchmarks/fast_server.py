@@ -14,12 +14,13 @@ import sys
 import time
 from functools import lru_cache
 from math import inf
+from typing import Any
 
 import orjson
 from aiohttp import web
 
 CLIPS = [(224.5, 226.125, 64.59), (300.5, 306.0625, 54.59)]
-INFO = b'"page_expired_at":"2100-01-01T00:00:00Z","next_page_token":""'
+INFO = b'"limit_per_page":50,"page_expired_at":"2100-01-01T00:00:00Z","next_page_token":""'
 
 
 @lru_cache
@@ -39,6 +40,14 @@ def classes_of(names: tuple[str, ...], *, with_clips: bool) -> bytes:
     ]
     scored = {"score": 37.83, "duration_ratio": 0.33, "detailed_scores": detailed}
     return orjson.dumps([{"name": name, **scored, **({"clips": clips} if with_clips else {})} for name in names])
+
+
+def body_for(asked: dict[str, Any]) -> bytes:
+    """The whole answer to a request, on one page."""
+    names = tuple(one["name"] for one in asked["classes"])
+    classes = classes_of(names, with_clips=asked.get("include_clips", False))
+    found = b",".join(b'{"video_id":"%s","classes":%s}' % (one.encode(), classes) for one in asked["video_ids"])
+    return b'{"data":[%s],"page_info":{"total_results":%d,%s}}' % (found, len(asked["video_ids"]), INFO)
 
 
 class Told:
@@ -70,11 +79,7 @@ class Platform:
         came_at = time.monotonic()
         told = self._told
         told.came(came_at)
-        asked = orjson.loads(await request.read())
-        names = tuple(one["name"] for one in asked["classes"])
-        classes = classes_of(names, with_clips=asked.get("include_clips", False))
-        found = b",".join(b'{"video_id":"%s","classes":%s}' % (one.encode(), classes) for one in asked["video_ids"])
-        body = b'{"data":[%s],"page_info":{"total_results":%d,%s}}' % (found, len(asked["video_ids"]), INFO)
+        body = body_for(orjson.loads(await request.read()))
         if (rest := came_at + self._latency - time.monotonic()) > 0:
             await asyncio.sleep(rest)
         told.answered(time.monotonic())

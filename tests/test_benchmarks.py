@@ -14,6 +14,7 @@ LINES = {
     "accuracy.py": r"180 clips, 36 of them of no class; 12 classes|\| clips \|.*|[|-]+"
     r"|\| [a-z ]+ \| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\), \d+ clips( \| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)){2} \|"
     r"|score \d\d or more: [\d.]+% of right pairs, [\d.]+% of wrong ones",
+    "compare.py": r"|\d+ cores .+; load [\d.]+ at the start, [\d.]+ at the end\.|\d+ (videos|POSTs).+:|\|.+\|",
     "export.py": r"100,000 rows of scores, \d+ MB of NDJSON; orjson line by line: [\d.]+ s, \d+ MB"
     r"|\| (parquet|csv|duckdb) \| 100,000 \| [\d.]+ s \| [\d.]+ \| \d+ MB \| \d+ MB \|",
     "floor.py": r"500 videos, \d+ a chunk: CPU [\d.]+ s, bare loop [\d.]+ s, ratio [\d.]+ \([\d.]+ to [\d.]+\)",
