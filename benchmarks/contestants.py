@@ -67,10 +67,10 @@ OURS = Contestant("bulk-classify", rows="out/scores.ndjson", rows_per_video=4)
 ALTERNATIVES = (
     Contestant("vendor's SDK, one call after the other", "vendor_sdk.py", ("twelvelabs",)),
     Contestant("vendor's SDK, 16 threads", "vendor_sdk_threads.py", ("twelvelabs", "pyrate-limiter")),
-    Contestant("httpx, 8 tasks", "httpx_tasks.py", ("httpx", "aiolimiter", "sniffio", "stamina")),
+    Contestant("httpx, 8 tasks", "httpx_tasks.py", ("httpx", "aiolimiter", "orjson", "sniffio", "stamina")),
     Contestant("dlt, 8 threads", "dlt_pipeline.py", ("dlt",), rows="rows/videos/*.jsonl"),
     Contestant("Scrapy with JOBDIR", "scrapy_spider.py", ("Scrapy",)),
-    Contestant("requests and time.sleep", "throttled.py", ("requests",)),
+    Contestant("requests and time.sleep", "throttled.py", ("requests", "orjson")),
 )
 
 

@@ -123,19 +123,7 @@ def pace_of(config: Config) -> Pace:
         give_up_after_seconds=limits.give_up_after_seconds,
         max_posts=limits.max_posts,
         max_unknown_posts=limits.max_unknown_posts,
-        requests_at_once=limits.concurrency,
     )
-
-
-def workers_of(config: Config) -> int:
-    """How many chunks are worked on at once: where POSTs are neither paced nor counted, more than may be under way.
-
-    So the intents of the next ones are on disk by the time that an answer makes room. A kill leaves as many more in
-    doubt, which is why it is not done where each of them is worth something.
-    """
-    limits = config.limits
-    is_unlimited = not (limits.requests_per_second or limits.posts_per_window or limits.max_posts)
-    return limits.concurrency + (limits.concurrency // 2 if is_unlimited else 0)
 
 
 def question_of(config: Config, run_id: str) -> Question:

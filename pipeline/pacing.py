@@ -36,7 +36,6 @@ from pipeline.log import utc
 from pipeline.news import News
 from pipeline.quota import Quota, Window, WindowCount
 from pipeline.rate import STEADY, Departure, Rate, Timer
-from pipeline.seats import Seats
 
 _LONGEST_NAP_SECONDS = 30.0  # then the wall clock is read again: a laptop may have slept
 _CLOCK_JUMP_SECONDS = 60.0
@@ -59,7 +58,6 @@ class Pace:
     give_up_after_seconds: float = 1_800.0
     max_posts: int = 0
     max_unknown_posts: int = 3
-    requests_at_once: int = 0
 
 
 class Gate:
@@ -90,7 +88,6 @@ class Gate:
         self._unknown_in_a_row = 0
         self._lost_at = -inf  # by the timer
         self._rate = Rate(pace.requests_per_second, timer) if pace.requests_per_second else None
-        self._seats = Seats(pace.requests_at_once)
         self._refusals_in_a_row = 0
         self._refused_at = -inf  # by the timer
         self._refusing_since = inf  # by the timer
@@ -210,7 +207,7 @@ class Gate:
         else:
             self._proven |= alone
         finally:
-            self._arrived(departure)
+            self._left(departure)
             if alone:
                 self._alone.release()
 
@@ -226,52 +223,45 @@ class Gate:
                     alone = False
             try:
                 departure = await self._pass_rate()
+                self._check_place()
             except BaseException:
                 if alone:
                     self._alone.release()
                 raise
             if alone or self._proven:
                 return alone, departure
-            self._arrived(departure)
+            self._left(departure)
+
+    def _check_place(self) -> None:
+        self._renew_window()
+        if self._count.is_overbooked(self._clock()):
+            raise Overbooked
 
     async def _pass_rate(self) -> Departure:
         while True:
             while (rest := self._paused_until - self._timer.now()) > 0:
                 await self.pause(rest)
             departure = await self._turn(self._rate.post if self._rate else None)
-            self._renew_window()
-            is_overbooked = self._count.is_overbooked(self._clock())
-            if self._paused_until <= self._timer.now() and not is_overbooked:
+            if self._paused_until <= self._timer.now():
                 return departure
-            self._arrived(departure)
-            if is_overbooked:
-                raise Overbooked
+            self._left(departure)
 
-    async def _turn(self, paced: Callable[[], Awaitable[Departure]] | None, *, for_page: bool = False) -> Departure:
-        """Wait for the turn of a request, and for a seat, which it keeps until it has ``_arrived``."""
-        self._check_open()
-        departure = None
-        if paced is not None:
-            with self._wait():
-                departure = await paced()
-        if not self._seats.take():
-            with self._wait():
-                await self._seats.wait(for_page=for_page)
-        return departure or Departure(self._timer.now())
+    async def _turn(self, paced: Callable[[], Awaitable[Departure]] | None) -> Departure:
+        """Wait for the turn of a request; where nothing is paced it goes at once."""
+        if paced is None:
+            self._check_open()
+            return Departure(self._timer.now())
+        with self._wait():
+            return await paced()
 
     def _left(self, departure: Departure) -> None:
         departure.tell(self._timer.now())
-
-    def _arrived(self, departure: Departure) -> None:
-        """The answer of a request is there, or it did not leave."""
-        self._left(departure)
-        self._seats.leave()
 
     @asynccontextmanager
     async def page_turn(self) -> AsyncIterator[Callable[[], object]]:
         """Wait until a page may be asked for, and hold the turn, as in ``post_turn``. Raises ``Drained``."""
         rate = self._rate if self._pace.pages_paced else None
-        departure = await self._turn(rate.page if rate else None, for_page=True)
+        departure = await self._turn(rate.page if rate else None)
         try:
             yield partial(self._left, departure)
         except RateLimited as error:
@@ -279,7 +269,7 @@ class Gate:
                 self._slow_down(error.retry_after_seconds, departure.moment)
             raise
         finally:
-            self._arrived(departure)
+            self._left(departure)
 
     # ----------------------------------------------------------------------------------------------------- outcomes
 

@@ -30,7 +30,7 @@ from pipeline.listing import CHANGING
 from pipeline.log import Level, Log, utc
 from pipeline.manifest import Manifest, write_manifest
 from pipeline.news import News
-from pipeline.order import Order, Retry, account_of, agreed_manifest, connection_of, gate_of, question_of, workers_of
+from pipeline.order import Order, Retry, account_of, agreed_manifest, connection_of, gate_of, question_of
 from pipeline.pacing import Gate
 from pipeline.plan import in_words, plan_of
 from pipeline.posting import Experience, Requests
@@ -170,7 +170,7 @@ class _Flow:
         send, receive = anyio.create_memory_object_stream[Chunk](_CHUNKS_READ_AT_ONCE)
         asking.start_soon(self._produce, send)
         with receive:
-            for _ in range(workers_of(self._order.config)):
+            for _ in range(self._order.config.limits.concurrency):
                 asking.start_soon(self._work, receive.clone())
 
     async def _produce(self, chunks: ObjectSendStream[Chunk]) -> None:

@@ -669,43 +669,6 @@ async def test_a_short_order_does_not_shorten_a_longer_one() -> None:
     assert outcomes == ["drained"]
 
 
-# --------------------------------------------------------------------------------------------------- requests at once
-
-
-async def test_so_many_requests_are_under_way_at_once_and_a_page_goes_before_a_post() -> None:
-    one = gate(requests_at_once=2)
-    await post(one)
-    answers = {name: anyio.Event() for name in ("post 1", "post 2", "post 3", "page")}
-    left: list[str] = []
-
-    async def send(name: str) -> None:
-        async with one.page_turn() if name == "page" else one.post_turn():
-            left.append(name)
-            await answers[name].wait()
-
-    async with anyio.create_task_group() as requests:
-        for name in answers:
-            requests.start_soon(send, name)
-            await anyio.wait_all_tasks_blocked()
-        assert left == ["post 1", "post 2"]
-        answers["post 1"].set()
-        await anyio.wait_all_tasks_blocked()
-        assert left == ["post 1", "post 2", "page"]
-        for answer in answers.values():
-            answer.set()
-    assert left == ["post 1", "post 2", "page", "post 3"]
-
-
-async def test_a_post_that_may_not_leave_after_all_leaves_its_seat_to_others() -> None:
-    one = gate(requests_at_once=1, posts_per_window=1_000, wait_for_quota=False)
-    for _ in range(4):
-        await one.reserve()
-    one.answered(Quota(3, 1, NOW + 60))
-    with pytest.raises(Overbooked):
-        await turn(one)
-    await page(one)
-
-
 # ------------------------------------------------------------------------------------------------------------ closing
 
 
@@ -728,17 +691,12 @@ async def order_wait(one: Gate) -> None:
     await turn(one)
 
 
-async def seat_wait(one: Gate) -> None:
-    async with one.page_turn():
-        await page(one)
-
-
-WAITS = {one.__name__: one for one in (whole_pause, window_wait, rate_wait, order_wait, seat_wait)}
+WAITS = {one.__name__: one for one in (whole_pause, window_wait, rate_wait, order_wait)}
 
 
 @pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS.keys())
 async def test_closing_wakes_whatever_waits(wait: Callable[[Gate], Awaitable[None]]) -> None:
-    one = gate(requests_per_second=0.001, requests_at_once=1)
+    one = gate(requests_per_second=0.001)
     outcomes: list[str] = []
     async with anyio.create_task_group() as waiting:
         waiting.start_soon(drained, wait(one), outcomes)

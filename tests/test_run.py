@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-from typing import Any
 
 import anyio
 import pytest
@@ -17,7 +16,7 @@ from pipeline.errors import InputError, QuotaReached, RunHeld
 from pipeline.export import export
 from pipeline.export_tables import TABLES
 from pipeline.manifest import read_manifest
-from pipeline.order import Order, pace_of, workers_of
+from pipeline.order import Order, pace_of
 from pipeline.report.facts import facts_of
 from pipeline.rows import FAILURES, ROW_FILES, VIDEOS
 from pipeline.run import Outcome, run
@@ -283,22 +282,3 @@ def test_the_limits_of_a_config_are_the_pace_of_its_gate(desk: Desk) -> None:
     pace = pace_of(desk.order().config)
     assert (pace.requests_per_second, pace.pages_paced, pace.posts_per_window) == (1.0, True, 0)
     assert (pace.wait_for_quota, pace.max_posts, pace.max_unknown_posts) == (False, 9, 3)
-    assert pace.requests_at_once == 8
-
-
-@pytest.mark.parametrize(
-    ("limits", "workers"),
-    [
-        ({}, 12),
-        ({"limits__concurrency": 1}, 1),
-        ({"limits__requests_per_second": 50}, 8),
-        ({"limits__posts_per_window": 1_200}, 8),
-        ({"limits__max_posts": 9}, 8),
-    ],
-    ids=str,
-)
-def test_only_where_a_post_is_worth_nothing_chunks_are_begun_before_they_may_be_posted(
-    desk: Desk, limits: dict[str, Any], workers: int
-) -> None:
-    desk.write_config("http://127.0.0.1:1/v1.2", **limits)
-    assert workers_of(desk.order().config) == workers

@@ -26,7 +26,7 @@ def chunks(job: Job, position: Any = dlt.sources.incremental("position", initial
         time.sleep(job.pause_seconds)
 
 
-@dlt.transformer(name="videos", write_disposition="append", parallelized=True)
+@dlt.transformer(name="videos", write_disposition="append", parallelized=True, max_table_nesting=0)
 def videos(chunk: dict[str, Any], job: Job) -> Iterator[list[dict[str, Any]]]:
     asked = {"video_ids": chunk["video_ids"], "classes": CLASSES, **OPTIONS}
     response = requests.post(job.classify_url, json=asked, headers=HEADERS)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
+import orjson
 import stamina
 from aiolimiter import AsyncLimiter
 from job import CLASSES, HEADERS, OPTIONS, Job, read_job
@@ -32,7 +32,7 @@ async def main(job: Job) -> int:
                 await turn.enter_async_context(limiter)
             response = await client.request(method, url, json=body)
         response.raise_for_status()
-        return response.json()
+        return orjson.loads(response.content)
 
     async def ask(video_ids: list[str]) -> None:
         nonlocal failed
@@ -47,7 +47,7 @@ async def main(job: Job) -> int:
                 print(f"{video_ids[0]} and {len(video_ids) - 1} more: {error!r}", file=sys.stderr)
                 failed += 1
             else:
-                job.append(json.dumps(video) for video in videos)
+                job.append(map(orjson.dumps, videos))
 
     async with httpx.AsyncClient(headers=HEADERS, timeout=600) as client, asyncio.TaskGroup() as tasks:
         for video_ids in job.open_chunks():

@@ -55,9 +55,10 @@ class Job:
         answered = self._answered()
         return self._in_chunks([video_id for video_id in self.video_ids if video_id not in answered])
 
-    def append(self, lines: Iterable[str]) -> None:
-        with self.rows.open("a") as file:
-            file.writelines(f"{line}\n" for line in lines)
+    def append(self, lines: Iterable[bytes]) -> None:
+        """Keep the answers of a POST, with one call."""
+        with self.rows.open("ab") as file:
+            file.write(b"".join(line + b"\n" for line in lines))
 
     def _in_chunks(self, video_ids: list[str]) -> list[list[str]]:
         size = self.videos_per_post

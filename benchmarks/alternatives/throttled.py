@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 
+import orjson
 import requests
 from job import CLASSES, HEADERS, OPTIONS, Job, read_job
 
@@ -18,14 +18,14 @@ def main(job: Job) -> None:
                 job.classify_url, json={"video_ids": video_ids, "classes": CLASSES, **OPTIONS}, timeout=600
             )
             response.raise_for_status()
-            page = response.json()
+            page = orjson.loads(response.content)
             videos = page["data"]
             while token := page["page_info"].get("next_page_token"):
                 response = session.get(f"{job.classify_url}/{token}", timeout=600)
                 response.raise_for_status()
-                page = response.json()
+                page = orjson.loads(response.content)
                 videos += page["data"]
-            job.append(json.dumps(video) for video in videos)
+            job.append(map(orjson.dumps, videos))
         except requests.RequestException as error:
             print(f"{video_ids[0]}: {error}")
         time.sleep(job.pause_seconds)

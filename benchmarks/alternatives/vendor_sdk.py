@@ -10,13 +10,13 @@ from job import CLASSES, OPTIONS, Job, read_job
 from twelvelabs import APIError, TwelveLabs
 
 
-def ask(client: TwelveLabs, video_ids: list[str]) -> list[str]:
+def ask(client: TwelveLabs, video_ids: list[str]) -> list[bytes]:
     """A line for each video."""
     result = client.classify.videos(video_ids=video_ids, classes=CLASSES, **OPTIONS)
     videos = list(result.data)
     for page in result:
         videos += page
-    return [video.model_dump_json() for video in videos]
+    return [video.model_dump_json().encode() for video in videos]
 
 
 def main(job: Job) -> int:
