@@ -163,10 +163,12 @@ def _make(path: Path) -> None:
             with engine(path, database=draft) as database:
                 draft.chmod(0o600)
                 _lay_out(database)
+                database.execute("CHECKPOINT")  # closing does it too, but says nothing where the disk is full
             path.hardlink_to(draft)
         sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
+        draft.with_name(f"{draft.name}.wal").unlink(missing_ok=True)
 
 
 def _lay_out(database: Engine) -> None:

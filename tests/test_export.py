@@ -456,6 +456,22 @@ def test_a_target_in_use_is_refused(tmp_path: Path) -> None:
         exported(tmp_path / "run", tmp_path / "out", "parquet")
 
 
+def export_with_files_of(blocks: int, desk: Desk, to: str) -> subprocess.CompletedProcess[bytes]:
+    """An export where no file can be longer than so many blocks of 512 bytes, as where the disk is full."""
+    return subprocess.run(
+        ["sh", "-c", f"ulimit -f {blocks}; exec {sys.executable} -m pipeline export out {to}"],
+        check=False,
+        capture_output=True,
+        cwd=desk.folder,
+        env={
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",  # such a file would be cut off too
+            "PATH": os.environ["PATH"],
+            "HOME": str(desk.folder),
+        },
+    )
+
+
 @every_form
 def test_a_full_disk_ends_with_74_and_one_line_and_the_next_export_completes_it(desk: Desk, form: str) -> None:
     small_run(desk.out)
@@ -467,20 +483,22 @@ def test_a_full_disk_ends_with_74_and_one_line_and_the_next_export_completes_it(
             one.commit(end(5, matched=[f"v{number}" for number in range(3_000)]))
     to = f"--to {target} {'' if form == 'duckdb' else '--format ' + form}"
     limit = 1 if form != "duckdb" else target.stat().st_size // 512  # of a file, in blocks of 512 bytes
-    finished = subprocess.run(
-        ["sh", "-c", f"ulimit -f {limit}; exec {sys.executable} -m pipeline export out {to}"],
-        check=False,
-        capture_output=True,
-        cwd=desk.folder,
-        env={
-            "PYTHONPATH": str(ROOT),
-            "PYTHONDONTWRITEBYTECODE": "1",  # such a file would be cut off too
-            "PATH": os.environ["PATH"],
-            "HOME": str(desk.folder),
-        },
-    )
+    finished = export_with_files_of(limit, desk, to)
     assert (finished.returncode, len(finished.stderr.splitlines())) == (74, 1), finished.stderr
     exported(desk.out, target, form)
+    check_whole(target, desk.out)
+
+
+@pytest.mark.parametrize("blocks", [20, 200, 400])
+def test_a_disk_that_is_full_while_a_database_is_made_leaves_nothing_that_would_hinder_the_next(
+    desk: Desk, blocks: int
+) -> None:
+    small_run(desk.out)
+    target = target_of(desk.folder, "duckdb")
+    finished = export_with_files_of(blocks, desk, f"--to {target}")
+    assert (finished.returncode, len(finished.stderr.splitlines())) == (74, 1), finished.stderr
+    assert list(desk.folder.glob(".*draft*")) == []
+    exported(desk.out, target, "duckdb")
     check_whole(target, desk.out)
 
 
