@@ -127,11 +127,12 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     replace_file(folder / RUN_JSON, content)
 
 
-def continued(stored: Manifest, config: Config) -> Manifest:
+def continued(stored: Manifest, config: Config, *, is_answered: bool) -> Manifest:
     """The manifest of a stored run that goes on with a new configuration.
 
-    The new one decides all but the job. Raises ``UsageError`` that says what differs where it asks something else, or
-    of a whole index that is not this one: its silence would be taken for that of the other.
+    The new one decides all but the job, and while no POST ``is_answered`` the job as well. Raises ``UsageError`` that
+    says what differs where it asks something else, or of a whole index that is not this one: its silence would be taken
+    for that of the other.
     """
     fresh = replace(stored, config=config)
     before, after = _whole_index(stored.config), _whole_index(config)
@@ -141,7 +142,7 @@ def continued(stored: Manifest, config: Config) -> Manifest:
             f"{after or 'single videos'} (input.mode, input.index_id); use another --out"
         )
     differences = job_differences(configuration.job_of(stored.config), configuration.job_of(config))
-    if differences:
+    if differences and is_answered:
         raise UsageError(
             "this directory holds a run of another job; use another --out, or go back to the old job.\n"
             + "\n".join(f"  {line}" for line in differences)

@@ -67,11 +67,11 @@ class Order:
 def agreed_manifest(order: Order, ledger: Ledger) -> Manifest:
     """The manifest for the directory: the stored one gone on with, or a new one where there is none.
 
-    A run that never took its input in is of no job yet, so it may go on with any. Raises ``UsageError`` where
-    the directory holds a run of another job.
+    A run that never got an answer is of no job yet, so it may go on with any. Raises ``UsageError`` where the
+    directory holds a run of another job.
     """
     if ledger.next_chunk_number() > 1:
-        return continued(read_manifest(order.folder), order.config)
+        return continued(read_manifest(order.folder), order.config, is_answered=bool(ledger.answered_groups()))
     _refuse_foreign_rows(order.folder)
     if not order.read_input:
         raise UsageError(f"{order.folder}: the input was never taken in: give `bulk-classify run` its config again")

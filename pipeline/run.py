@@ -25,7 +25,16 @@ from pipeline.connection import Connection
 from pipeline.errors import Drained, Interrupted, QuotaReached, StopRun, StorageError, UsageError
 from pipeline.failure_codes import MEANINGS
 from pipeline.intake import Input, packer_of, take_in
-from pipeline.ledger import BEGAN_AT, INPUT_FINGERPRINT, LAST_SUCCESS, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
+from pipeline.ledger import (
+    BEGAN_AT,
+    INPUT_FINGERPRINT,
+    LAST_SUCCESS,
+    RESUME_AFTER,
+    SCORE_SOURCE,
+    STOP_CODE,
+    STOP_REASON,
+    Ledger,
+)
 from pipeline.listing import CHANGING
 from pipeline.log import Level, Log, utc
 from pipeline.manifest import Manifest, write_manifest
@@ -89,7 +98,7 @@ async def run(order: Order) -> Outcome:
         files = opened.enter_context(rundir.RowFiles(folder, ledger.file_lengths()))
         with ledger.atomic():
             ledger.recover()
-            ledger.forget(STOP_REASON, RESUME_AFTER)
+            ledger.forget(STOP_REASON, STOP_CODE, RESUME_AFTER)
             ledger.remember(BEGAN_AT, repr(clock()))
             if order.retry:
                 _take_again(order, order.retry, ledger)
@@ -301,6 +310,7 @@ def _finished(folder: Path, manifest: Manifest, ledger: Ledger, stopped: StopRun
             ledger.recover()
             if stopped is not None:
                 ledger.remember(STOP_REASON, str(stopped))
+                ledger.remember(STOP_CODE, stopped.code)
             elif not counts.videos[VideoState.FAILED]:
                 ledger.remember(LAST_SUCCESS, repr(now))
             if isinstance(stopped, QuotaReached) and stopped.resume_after is not None:

@@ -13,8 +13,9 @@ from textwrap import wrap
 from pipeline.chunks import ChunkState, Counts, PostState, VideoState
 from pipeline.config import Config, job_of
 from pipeline.config_keys import LimitsSection
+from pipeline.errors import EndpointGone, JobRefused
 from pipeline.failure_codes import in_words as meaning_of
-from pipeline.ledger import BEGAN_AT, RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
+from pipeline.ledger import BEGAN_AT, RESUME_AFTER, SCORE_SOURCE, STOP_CODE, STOP_REASON, Ledger
 from pipeline.log import utc
 from pipeline.manifest import read_manifest
 from pipeline.packing import prompt_groups
@@ -25,6 +26,8 @@ from pipeline.rundir import LEDGER, is_held, open_rows, translated
 
 PACE_SECONDS = 60.0
 """Over how long the pace is told."""
+JOB_NOT_TAKEN = frozenset({JobRefused.code, EndpointGone.code})
+"""The ``stop_code`` of runs for which the same config would bring nothing."""
 _READ_AT_ONCE = 2**20
 _LABEL_WIDTH = 9
 _TEXT_WIDTH = 70
@@ -68,8 +71,8 @@ class Status:
     first second, and where nobody is at work. ``quota`` is that of the present window, None where none is known;
     ``seconds_left`` is an estimate, None while nobody can know.
 
-    ``stop_reason`` says why it stopped before its end, and ``resume_after`` when the quota starts anew that it stopped
-    for (RFC 3339, UTC); both are None while it goes on.
+    ``stop_reason`` says why it stopped before its end, ``stop_code`` the same in a word for programs, and
+    ``resume_after`` when the quota starts anew that it stopped for (RFC 3339, UTC); all are None while it goes on.
 
     ``committed_bytes`` is the length up to which each file may be read. ``seconds`` is the videos' known duration.
     """
@@ -96,6 +99,7 @@ class Status:
     failures: Mapping[str, int]
     committed_bytes: Mapping[str, int]
     stop_reason: str | None
+    stop_code: str | None
     resume_after: str | None
     next_command: str | None
 
@@ -112,7 +116,9 @@ def status_of(folder: Path, clock: Callable[[], float] = time.time) -> Status:
         counts = ledger.counts()
         lengths = ledger.file_lengths()
         score_source = ledger.fact(SCORE_SOURCE)
-        stop_reason, resume_after = (None if running else ledger.fact(name) for name in (STOP_REASON, RESUME_AFTER))
+        stop_reason, stop_code, resume_after = (
+            None if running else ledger.fact(name) for name in (STOP_REASON, STOP_CODE, RESUME_AFTER)
+        )
         window, pace = ledger.window(), _pace(ledger, now) if running else None
         spent = ledger.posts_spent()
     posts = {state.name.lower(): 0 for state in PostState}
@@ -148,8 +154,9 @@ def status_of(folder: Path, clock: Callable[[], float] = time.time) -> Status:
         failures=counts.failures,
         committed_bytes=dict(zip(ROW_FILES, lengths, strict=True)),
         stop_reason=stop_reason,
+        stop_code=stop_code,
         resume_after=resume_after,
-        next_command=None if running else _next_command(folder, manifest.config, counts, spent),
+        next_command=None if running else _next_command(folder, manifest.config, counts, spent, stop_code),
     )
 
 
@@ -158,16 +165,23 @@ def next_command(folder: Path, command: str = "resume") -> str:
     return f"bulk-classify {command} {shlex.quote(str(folder))}"
 
 
-def resume_command(folder: Path, config: Config, counts: Counts, spent: int) -> str:
-    """What to type to go on with open videos after so many POSTs; with a budget that suffices, if this one is spent."""
+def resume_command(folder: Path, config: Config, counts: Counts, spent: int, stop_code: str | None) -> str:
+    """What to type to go on with open videos after so many POSTs, and after what stopped it.
+
+    With a budget that suffices, if this one is spent. Where the platform will not take this job, with a corrected
+    config, and in another directory if this one has answers.
+    """
+    if stop_code in JOB_NOT_TAKEN:
+        has_answers = any(state is PostState.ANSWERED for _, state in counts.posts)
+        return next_command(Path("ANOTHER") if has_answers else folder, "run CONFIG --out")
     posts_left = counts.open_chunks * len(prompt_groups(job_of(config).classes))
     is_spent = 0 < config.limits.max_posts <= spent
     return next_command(folder) + (f" --set limits.max_posts={spent + posts_left}" if is_spent else "")
 
 
-def _next_command(folder: Path, config: Config, counts: Counts, spent: int) -> str | None:
+def _next_command(folder: Path, config: Config, counts: Counts, spent: int, stop_code: str | None) -> str | None:
     if counts.videos[VideoState.OPEN]:
-        return resume_command(folder, config, counts, spent)
+        return resume_command(folder, config, counts, spent, stop_code)
     return next_command(folder, "retry") if counts.retryable else None
 
 

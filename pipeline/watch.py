@@ -22,7 +22,7 @@ from pipeline.chunks import Counts, PostState, VideoState
 from pipeline.config import Config, job_of
 from pipeline.console import Console
 from pipeline.errors import StopRun, StorageError
-from pipeline.ledger import RESUME_AFTER, STOP_REASON, Ledger
+from pipeline.ledger import RESUME_AFTER, STOP_CODE, STOP_REASON, Ledger
 from pipeline.log import Log
 from pipeline.metrics import Ending, Gauges, Histogram, exposition
 from pipeline.pacing import Gate
@@ -213,8 +213,9 @@ def refusal_told(place: Place, ledger: Ledger) -> Iterator[None]:
         place.log.event("run_ended", "error", exit_code=refusal.exit_code, code=refusal.code, reason=str(refusal))
         with suppress(StorageError):  # the same full disk, as like as not
             with ledger.atomic():
-                ledger.forget(STOP_REASON, RESUME_AFTER)
+                ledger.forget(STOP_REASON, STOP_CODE, RESUME_AFTER)
                 ledger.remember(STOP_REASON, str(refusal))
+                ledger.remember(STOP_CODE, refusal.code)
             _write_metrics(place, _gauges_at_rest(place, ledger, started_at, refusal), set())
         raise
 

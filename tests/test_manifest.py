@@ -102,7 +102,7 @@ def test_a_fingerprint_does_not_depend_on_how_the_job_is_written_down(tmp_path: 
         """,
     )
     assert stored(one).job_fingerprint == stored(other).job_fingerprint
-    assert continued(stored(one), other) == replace(stored(one), config=other)
+    assert continued(stored(one), other, is_answered=True) == replace(stored(one), config=other)
 
 
 CHANGES: list[tuple[dict[str, Any], list[str]]] = [
@@ -148,7 +148,7 @@ def test_another_job_is_refused_and_what_differs_is_named(change: dict[str, Any]
     assert job_differences(job_of(config()), job_of(other)) == differences
     assert stored(config()).job_fingerprint != stored(other).job_fingerprint
     with pytest.raises(UsageError) as refusal:
-        continued(stored(config()), other)
+        continued(stored(config()), other, is_answered=True)
     first, *rest = str(refusal.value).splitlines()
     assert first == "this directory holds a run of another job; use another --out, or go back to the old job."
     assert rest == [f"  {line}" for line in differences]
@@ -166,7 +166,7 @@ def test_a_class_that_spells_out_the_jobs_own_options_is_the_same_class_of_anoth
 def test_the_same_job_goes_on_with_its_id_and_the_settings_of_now() -> None:
     manifest = replace(stored(config()), score_source="twelvelabs/v1.2")
     faster = msgspec.structs.replace(config(), limits=msgspec.structs.replace(config().limits, concurrency=99))
-    assert continued(manifest, faster) == replace(manifest, config=faster)
+    assert continued(manifest, faster, is_answered=True) == replace(manifest, config=faster)
 
 
 # ------------------------------------------------------------------------------------------------------ no secret in it

@@ -77,6 +77,7 @@ def test_a_run_half_way(tmp_path: Path) -> None:
         failures={"video_refused": 1},
         committed_bytes=sizes(tmp_path),
         stop_reason=None,
+        stop_code=None,
         resume_after=None,
         next_command=f"bulk-classify resume {tmp_path}",
     )

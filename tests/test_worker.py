@@ -15,7 +15,7 @@ import anyio
 import pytest
 from aiohttp import web
 
-from pipeline.errors import JobRefused, KeyRefused, PlatformDown
+from pipeline.errors import JobRefused, KeyRefused, PlatformDown, UsageError
 from pipeline.rows import FAILURES, VIDEOS
 from tests.runs import CLASSES, KEY, MANY_CLASSES, Desk, faults, library
 from tests.servers.contract import (
@@ -449,7 +449,33 @@ async def test_a_job_that_the_platform_refuses_ends_the_run_after_at_most_three_
     assert len(server.posts) <= 3
     assert (outcome.exit_code, type(outcome.stopped)) == (2, JobRefused)
     assert "The classes are not to our taste." in str(outcome.stopped)
-    assert desk.status().open == 40
+    status = desk.status()
+    assert (status.open, status.stop_code) == (40, "job_refused")
+    assert status.next_command == f"bulk-classify run CONFIG --out {desk.out}"
+
+
+async def test_a_job_that_was_refused_before_any_answer_may_be_corrected_and_given_again(desk: Desk) -> None:
+    videos = library(40)
+    new = {"name": "New", "prompts": ["x"]}
+    refusal = Status(400, b'{"code": "parameter_invalid", "message": "The classes are not to our taste."}')
+    async with platform(desk, videos, *[("post", number, refusal) for number in (1, 2, 3)]) as server:
+        assert (await desk.run()).exit_code == 2
+        desk.write_config(server.url, job__classes=[*CLASSES, new])
+        assert (await desk.run()).exit_code == 0
+        desk.check(server, videos, [*CLASSES, new])
+        status = desk.status()
+    assert (status.scored + status.no_match, status.stop_code, status.next_command) == (40, None, None)
+
+
+async def test_a_job_that_was_refused_after_an_answer_needs_another_directory(desk: Desk) -> None:
+    videos = library(20)
+    refusal = Status(410, b'{"code": "api_upgrade_required", "message": "Gone."}')
+    async with platform(desk, videos, ("post", 2, refusal), limits__max_videos_per_post=10) as server:
+        assert (await desk.run()).exit_code == 2
+        assert desk.status().next_command == "bulk-classify run CONFIG --out ANOTHER"
+        desk.write_config(server.url, job__include_clips=False)
+        with pytest.raises(UsageError, match="use another --out"):
+            await desk.run()
 
 
 async def test_scores_of_another_source_never_mix_with_this_runs(desk: Desk) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.chunks import Counts, VideoState
 from pipeline.config import job_of
 from pipeline.errors import UsageError
-from pipeline.ledger import RESUME_AFTER, SCORE_SOURCE, STOP_REASON, Ledger
+from pipeline.ledger import RESUME_AFTER, SCORE_SOURCE, STOP_CODE, STOP_REASON, Ledger
 from pipeline.manifest import Manifest, read_manifest
 from pipeline.packing import prompt_groups
 from pipeline.quota import Window
@@ -83,6 +83,7 @@ class Facts:
     counts: Counts
     score_source: str | None
     stop_reason: str | None
+    stop_code: str | None
     resume_after: str | None
     window: Window | None
     posts: Posts
@@ -137,6 +138,7 @@ def facts_of(folder: Path, *, wanted: Sequence[str] = ()) -> Facts:
         counts=state.counts,
         score_source=state.facts[SCORE_SOURCE],
         stop_reason=state.facts[STOP_REASON],
+        stop_code=state.facts[STOP_CODE],
         resume_after=state.facts[RESUME_AFTER],
         window=state.window,
         posts=state.posts,
@@ -164,7 +166,7 @@ def _state_of(ledger: Ledger, run_id: str) -> _Ledger:
     return _Ledger(
         counts=ledger.counts(),
         lengths=dict(zip(ROW_FILES, ledger.file_lengths(), strict=True)),
-        facts={name: ledger.fact(name) for name in (SCORE_SOURCE, STOP_REASON, RESUME_AFTER)},
+        facts={name: ledger.fact(name) for name in (SCORE_SOURCE, STOP_REASON, STOP_CODE, RESUME_AFTER)},
         window=ledger.window(),
         posts=posts_of(ledger.posts_made()),
         posts_spent=ledger.posts_spent(),

@@ -9,7 +9,7 @@ from pipeline.chunks import VideoState
 from pipeline.config import warnings_of
 from pipeline.report.facts import Facts
 from pipeline.report.pace import Fate
-from pipeline.status import next_command, resume_command
+from pipeline.status import JOB_NOT_TAKEN, next_command, resume_command
 from pipeline.wording import counted
 
 # What the local platform calls a curve that nobody has fitted, and the one space that it fits as it is.
@@ -64,8 +64,9 @@ def steps_of(facts: Facts) -> list[Step]:
         return [Step(next_command(facts.folder, "run CONFIG --out"), "reads the input again and starts the run.")]
     steps = []
     if videos[VideoState.OPEN]:
-        resume = resume_command(facts.folder, facts.manifest.config, facts.counts, facts.posts_spent)
-        steps.append(Step(resume, f"goes on where the run stopped; nothing is paid for twice.{after}"))
+        resume = resume_command(facts.folder, facts.manifest.config, facts.counts, facts.posts_spent, facts.stop_code)
+        goes_on = f"goes on where the run stopped; nothing is paid for twice.{after}"
+        steps.append(Step(resume, "asks with a corrected config." if facts.stop_code in JOB_NOT_TAKEN else goes_on))
     elif facts.counts.retryable:
         retryable = counted(facts.counts.retryable, "failed video")
         steps.append(Step(next_command(facts.folder, "retry"), f"tries {retryable} again that may yet succeed."))
