@@ -7,6 +7,7 @@ still open.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,8 +52,8 @@ class Packer:
         first_chunk: int = 1,
     ) -> None:
         self._max_seconds = max_seconds
-        self._max_videos = max_videos
-        self._max_unknown = videos_of_unknown_duration
+        self._most = max_videos or sys.maxsize
+        self._max_unknown = min(videos_of_unknown_duration, self._most)
         self._widening = widening
         self._max_open = open_chunks
         self._next_chunk = first_chunk
@@ -75,7 +76,7 @@ class Packer:
             free, chunk, videos = self._max_seconds, self._begin_chunk(), 0
         free -= seconds
         videos += 1
-        if free and videos != self._max_videos:
+        if free and videos != self._most:
             insort(self._open, (free, chunk, videos))
             if len(self._open) > self._max_open:
                 del self._open[0]
@@ -84,9 +85,9 @@ class Packer:
     def _place_unknown(self) -> int:
         if not self._unknown_places:
             self._unknown_chunk = self._begin_chunk()
-            self._unknown_places = min(self._max_unknown, self._max_videos or self._max_unknown)
+            self._unknown_places = self._max_unknown
             if self._widening:
-                self._max_unknown = ceil(self._max_unknown * _WIDENING)
+                self._max_unknown = min(ceil(self._max_unknown * _WIDENING), self._most)
         self._unknown_places -= 1
         return self._unknown_chunk
 

@@ -46,6 +46,10 @@ def test_a_limit_on_videos_holds_for_known_and_unknown_durations() -> None:
     assert place_all(Packer(100, max_videos=2), [1, 1, 1, None, None, None]) == [1, 1, 2, 3, 3, 4]
 
 
+def test_chunks_that_widen_never_exceed_the_limit_however_many_they_are() -> None:
+    assert place_all(Packer(max_videos=10, widening=True), [None] * 40_000)[-1] == 4_000
+
+
 def test_where_too_many_chunks_are_open_the_fullest_is_closed() -> None:
     assert place_all(Packer(100, open_chunks=2), [60, 90, 70, 10, 30, 40]) == [1, 2, 3, 3, 1, 4]
 
