@@ -20,6 +20,7 @@ from math import inf
 
 import anyio
 
+from pipeline.breaker import Breaker
 from pipeline.errors import (
     AnswerUnusable,
     Drained,
@@ -40,10 +41,7 @@ from pipeline.rate import STEADY, Departure, Rate, Timer
 _LONGEST_NAP_SECONDS = 30.0  # then the wall clock is read again: a laptop may have slept
 _CLOCK_JUMP_SECONDS = 60.0
 _GUESSED_WAIT_SECONDS = 3_600.0  # when nothing but 429s came for long, and nobody says until when
-_FAILURES_TO_BREAK = 5
-_LONGEST_BACKOFF_SECONDS = 60.0
 _LONGEST_PAUSE_SECONDS = 300.0  # a platform that orders more after a 429 means a quota, and not a pace
-_LONGEST_PROBE_SECONDS = 10.0  # a probe is never billed, and the night goes on with the first that is answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +83,13 @@ class Gate:
         self._news = News()
         self.posts_spent = posts_spent
         self.answers = 0
-        self._unknown_in_a_row = 0
-        self._lost_at = -inf  # by the timer
+        self._breaker = Breaker(
+            give_up_after_seconds=pace.give_up_after_seconds, max_unknown_posts=pace.max_unknown_posts
+        )
         self._rate = Rate(pace.requests_per_second, timer) if pace.requests_per_second else None
-        self._refusals_in_a_row = 0
-        self._refused_at = -inf  # by the timer
-        self._refusing_since = inf  # by the timer
         self._paused_until = -inf  # by the timer
         self._proven = False
         self._alone = anyio.Lock()
-        self._failures = 0
-        self._failing_since = 0.0  # by the timer
         self._closed = False
         self._waits: set[anyio.CancelScope] = set()
 
@@ -117,12 +111,12 @@ class Gate:
     @property
     def silent_seconds(self) -> float:
         """For how long requests have failed and nothing was answered, while the gate is ``broken``."""
-        return self._timer.now() - self._failing_since
+        return self._breaker.silent_seconds(self._timer.now())
 
     @property
     def broken(self) -> bool:
         """Whether so many requests have failed in a row that only probes are sent, which burn nobody's attempts."""
-        return self._failures >= _FAILURES_TO_BREAK
+        return self._breaker.broken
 
     def close(self) -> None:
         """Let nothing more pass: whatever waits, and whatever comes, gets ``Drained``."""
@@ -168,7 +162,7 @@ class Gate:
             of = f" of {self._count.limit} POSTs" if self._count.is_used_up else ""
             raise QuotaReached(f"the quota{of} is used up until {utc(opens_at)}", resume_after=opens_at)
         await self.pause(min(opens_at - self._clock(), _LONGEST_NAP_SECONDS))
-        self._failing_since = self._timer.now()  # nothing was asked meanwhile, so nothing can have failed
+        self._breaker.rested(self._timer.now())
 
     def _renew_window(self) -> None:
         clock_ahead = self._clock() - self._timer.now()
@@ -290,7 +284,7 @@ class Gate:
         """A POST was answered with a page, in its turn; ``quota`` is the platform's count, if it told one."""
         self._ended()
         self.answers += 1
-        self._is_well()
+        self._breaker.well()
         if quota is None:
             self._count.open(self._clock())
         else:
@@ -307,31 +301,23 @@ class Gate:
         """
         self._ended(spent=False, used=False)
         now = self._timer.now()
-        self._refusing_since = min(self._refusing_since, now)
+        self._breaker.refused_for_rate(now)
         if used_up is not None and used_up.resets_at > self._clock():
             self._count.learn(used_up)
             ordered_seconds = None
         elif ordered_seconds is not None and ordered_seconds > _LONGEST_PAUSE_SECONDS:
             self._count.close(self._clock() + ordered_seconds, is_told=True)
             ordered_seconds = None
-        elif now - self._refusing_since > self._pace.give_up_after_seconds:
+        elif self._breaker.is_shut_out(now):
             self._count.close(self._clock() + _GUESSED_WAIT_SECONDS, is_told=False)
-            self._refusing_since = inf
         self._slow_down(ordered_seconds, left_at)
 
     def _slow_down(self, ordered_seconds: float | None, left_at: float) -> None:
         """Pause all POSTs. Requests that left together and are refused together are one refusal."""
         self._proven = False
-        if left_at > self._refused_at:
-            self._refused_at = self._timer.now()
-            self._refusals_in_a_row += 1
-            if self._rate is not None:
-                self._rate.widen()
-        backoff = _doubled(self._refusals_in_a_row - 1)
-        # An order counts, but "at once" is not obeyed for ever: after a while once a second.
-        self._pause_all(
-            backoff if ordered_seconds is None else max(ordered_seconds, backoff / _LONGEST_BACKOFF_SECONDS)
-        )
+        if self._breaker.is_new_refusal(self._timer.now(), left_at) and self._rate is not None:
+            self._rate.widen()
+        self._pause_all(self._breaker.pause_after_refusal(ordered_seconds))
 
     def failed(
         self,
@@ -343,45 +329,23 @@ class Gate:
     ) -> None:
         """A POST brought no answer. After several in a row only single probes go, further and further apart.
 
-        Raises ``PlatformDown``, and closes the gate, when nothing was answered for ``give_up_after_seconds``, or when
-        ``max_unknown_posts`` in a row may have been billed. Those that were under way together and are lost together
-        count once: ``left_at`` is when this one left, by the timer.
+        Raises ``PlatformDown``, and closes the gate, where the breaker gives up. ``left_at`` is when the POST left, by
+        the timer.
         """
         self._ended(spent=perhaps_billed, used=perhaps_billed)
-        self._refusing_since = inf
-        now = self._timer.now()
-        if perhaps_billed and left_at >= self._lost_at:
-            self._unknown_in_a_row += 1
-            self._lost_at = now
-        if self._failures == 0:
-            self._failing_since = now
-        self._failures += 1
-        if self._unknown_in_a_row >= self._pace.max_unknown_posts:
+        try:
+            rest = self._breaker.failed(self._timer.now(), perhaps_billed=perhaps_billed, left_at=left_at, cause=cause)
+        except PlatformDown:
             self.close()
-            raise PlatformDown(
-                f"{self._unknown_in_a_row} POSTs in a row may have been billed and brought nothing "
-                f"(limits.max_unknown_posts); the last: {cause}"
-            ) from cause
+            raise
         if self.broken:
-            if now - self._failing_since > self._pace.give_up_after_seconds:
-                self.close()
-                raise PlatformDown(
-                    f"the platform has answered nothing for {now - self._failing_since:.0f} s "
-                    f"({self._failures} requests in a row failed); the last: {cause}"
-                ) from cause
             self._proven = False
-            self._pause_all(min(_doubled(self._failures - _FAILURES_TO_BREAK), _LONGEST_PROBE_SECONDS))
-        if ordered_seconds is not None:
-            self._pause_all(ordered_seconds)
+        self._pause_all(max(rest, ordered_seconds or 0.0))
 
     def refused(self) -> None:
         """A POST was refused for what it asks: the platform is well, and nothing is proven yet."""
         self._ended()
-        self._is_well()
-
-    def _is_well(self) -> None:
-        self._failures = self._unknown_in_a_row = self._refusals_in_a_row = 0
-        self._refusing_since = inf
+        self._breaker.well()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -402,11 +366,6 @@ class Gate:
 
     def _pause_all(self, seconds: float) -> None:
         self._paused_until = max(self._paused_until, self._timer.now() + seconds)
-
-
-def _doubled(times: int) -> float:
-    """A second, doubled so many times, up to a minute."""
-    return min(2.0 ** min(times, 6), _LONGEST_BACKOFF_SECONDS)
 
 
 def _used_up(error: RateLimited) -> Quota | None:
