@@ -238,11 +238,9 @@ def _warnings(survey: Survey, config: Config, posts: int, room: int | None) -> I
     if survey.index_warning:
         yield survey.index_warning
     if still_open.unknown_durations and in_chunks:
-        videos_per_post = min(limits.default_videos_per_post, limits.max_videos_per_post or 10**9)
         yield (
-            f"{counted(still_open.unknown_durations, 'video has', 'videos have')} no known duration, so the first "
-            f"POST takes only {videos_per_post} (limits.default_videos_per_post), and each a quarter more; give their "
-            "durations in the id list, or name the index (input.index_id)"
+            f"{counted(still_open.unknown_durations, 'video has', 'videos have')} no known duration, so "
+            f"{_unknown_in_a_post(limits)}; give their durations in the id list, or name the index (input.index_id)"
         )
     if still_open.too_long and in_chunks:
         yield (
@@ -252,6 +250,14 @@ def _warnings(survey: Survey, config: Config, posts: int, room: int | None) -> I
     for left, reason in _stops(survey, limits, room):
         if left < posts:
             yield f"the run ends with code 75 after {counted(left, 'POST')}, when {reason}"
+
+
+def _unknown_in_a_post(limits: LimitsSection) -> str:
+    """How many videos of unknown duration are posted together."""
+    first, most = limits.default_videos_per_post, limits.max_videos_per_post
+    if 0 < most <= first:
+        return f"a POST takes only {most:,} (limits.max_videos_per_post)"
+    return f"the first POST takes only {first:,} (limits.default_videos_per_post), and each a quarter more"
 
 
 def _hints(in_index_mode: int | None, shape: str | None) -> Iterator[str]:

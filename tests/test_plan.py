@@ -194,9 +194,13 @@ def test_unknown_durations_over_long_videos_and_skipped_lines_are_warned_of() ->
     assert (plan.unknown_durations, plan.too_long, plan.skipped_lines) == (45, 1, 3)
     skipped, unknown, too_long = plan.warnings
     assert skipped == '3 bad lines left out (input.on_bad_line = "skip")'
-    assert unknown.startswith("45 videos have no known duration, so the first POST takes only 7 (limits.")
+    assert unknown.startswith("45 videos have no known duration, so a POST takes only 7 (limits.max_videos_per_post); ")
     assert too_long.startswith("1 video longer than 36,000 s, such as video0001: ")
     assert f"warning: {unknown}" in in_words(plan)
+    (widening,) = planned(
+        replace(surveyed(), open=replace(open_videos, too_long=0)), default_videos_per_post=2_000
+    ).warnings
+    assert "so the first POST takes only 2,000 (limits.default_videos_per_post), and each a quarter more; " in widening
 
 
 @pytest.mark.parametrize(
