@@ -55,9 +55,8 @@ class Transport:
         """Send one request and read its whole answer, whatever its status.
 
         ``path`` starts with a slash and is sent as it is: quote it first. ``on_sent`` is called when the connection
-        stands and the request leaves. Raises ``CannotConnect`` where nothing can
-        have been executed, ``ConnectionLost`` or ``TimedOut`` where it may have been, ``AnswerUnusable`` for a body
-        over the cap.
+        stands and the request leaves. Raises ``CannotConnect`` where nothing can have been executed, ``ConnectionLost``
+        or ``TimedOut`` where it may have been, ``AnswerUnusable`` for a body over the cap.
         """
         url = URL(self._base_url + path, encoded=True)
         headers = _JSON if body else None

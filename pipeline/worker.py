@@ -35,10 +35,7 @@ from pipeline.ledger import FIT
 from pipeline.log import utc
 from pipeline.models import MAX_SECONDS, Result, Video
 from pipeline.posting import Requests
-from pipeline.reaction import (
-    MAX_RESTARTS,
-    MAX_SHORTFALLS,
-)
+from pipeline.reaction import MAX_RESTARTS, MAX_SHORTFALLS
 from pipeline.rows import Origin
 from pipeline.search import Search
 from pipeline.walk import GroupAnswer, incomplete
