@@ -14,7 +14,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
@@ -43,7 +43,7 @@ from pipeline.config_keys import (
 )
 from pipeline.config_sources import MAX_PROBLEMS, OPTIONS, Setting, Settings, parse_set, take, take_flags, take_sources
 from pipeline.errors import ConfigError
-from pipeline.models import MAX_PAGE_LIMIT, Job, JobClass, Threshold
+from pipeline.models import MAX_PAGE_LIMIT, PLATFORM_THRESHOLD, Job, JobClass, Threshold
 
 # What a user of the configuration needs besides what is defined here.
 __all__ = [
@@ -92,7 +92,6 @@ _EXPECTED_URL = {
 }
 _FROZEN = "frozen configuration"
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_PLATFORM_THRESHOLDS = {"min_video_score": 75, "min_clip_score": 30, "min_duration_ratio": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +385,6 @@ def warnings_of(config: Config) -> list[str]:
     threshold = msgspec.structs.asdict(config.job.threshold)
     return [
         f"job.threshold.{name} is not set: the platform's default of {default} hides most rows; say what you want"
-        for name, default in _PLATFORM_THRESHOLDS.items()
+        for name, default in asdict(PLATFORM_THRESHOLD).items()
         if threshold[name] is None
     ]

@@ -73,7 +73,7 @@ class ClassSection(Section, frozen=True, kw_only=True):
 
 
 class ThresholdSection(Section, frozen=True, kw_only=True):
-    """What an answer must reach to be returned; None leaves the platform's default (75, 30, 0.5)."""
+    """What an answer must reach to be returned; None leaves the platform's default."""
 
     min_video_score: Score | None = None
     min_clip_score: Score | None = None

@@ -48,11 +48,15 @@ class JobClass:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """What an answer must reach to be returned; None leaves the platform's default (75, 30, 0.5)."""
+    """What an answer must reach to be returned; None leaves the platform's default."""
 
     min_video_score: float | None = None
     min_clip_score: float | None = None
     min_duration_ratio: float | None = None
+
+
+PLATFORM_THRESHOLD = Threshold(75, 30, 0.5)
+"""The vendor's defaults, and so the local platform's."""
 
 
 @dataclass(frozen=True, slots=True)

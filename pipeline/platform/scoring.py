@@ -19,12 +19,12 @@ in alphabetical order highest. The maximum of standings is the peak, score and p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.models import MAX_PROMPTS, JobClass, Threshold, VideoAnswer
+from pipeline.models import MAX_PROMPTS, PLATFORM_THRESHOLD, JobClass, Threshold, VideoAnswer
 from pipeline.platform.cosines import cosine_blocks
 from pipeline.platform.exact_match import matching_lines
 from pipeline.platform.scored import Integers, Runs, Scored, Verdicts, quotient
@@ -94,11 +94,8 @@ class _Thresholds(NamedTuple):
 
 
 def _thresholds(asked: Threshold) -> _Thresholds:
-    return _Thresholds(
-        75 if asked.min_video_score is None else asked.min_video_score,
-        30 if asked.min_clip_score is None else asked.min_clip_score,
-        0.5 if asked.min_duration_ratio is None else asked.min_duration_ratio,
-    )
+    defaults = zip(astuple(asked), astuple(PLATFORM_THRESHOLD), strict=True)
+    return _Thresholds(*(default if told is None else told for told, default in defaults))
 
 
 def _parts(lines: int, columns: int) -> Iterator[slice]:

@@ -21,7 +21,7 @@ from pipeline.chunks import VideoState
 from pipeline.config import job_of
 from pipeline.failure_codes import in_words
 from pipeline.log import utc
-from pipeline.models import Job, JobClass
+from pipeline.models import PLATFORM_THRESHOLD, Job, JobClass
 from pipeline.progress import duration
 from pipeline.report.embedded import NAME_CHARACTERS, embedded
 from pipeline.report.facts import MAX_CLIPS, Facts, FailuresOfCode
@@ -43,6 +43,11 @@ _FATES = {
     Fate.REFUSED: "refused or failed otherwise",
     Fate.UNKNOWN: "of unknown fate, perhaps billed",
     Fate.UNDER_WAY: "under way, or cut off by a kill",
+}
+_THRESHOLDS = {
+    "min_video_score": "how well the whole video must match a class",
+    "min_clip_score": "how well a stretch must match to be a clip",
+    "min_duration_ratio": "the share of the video that its clips must fill",
 }
 
 
@@ -200,20 +205,13 @@ def _failure(one: FailuresOfCode) -> dict[str, Any]:
 def _job(facts: Facts) -> dict[str, Any]:
     job = job_of(facts.manifest.config)
     shown = set(facts.classes)
-    threshold = job.threshold
     return {
         "options": ", ".join(job.options),
         "conversation": job.conversation_option,
         "clips": job.include_clips,
         "thresholds": [
-            ("min_video_score", threshold.min_video_score, 75, "how well the whole video must match a class"),
-            ("min_clip_score", threshold.min_clip_score, 30, "how well a stretch must match to be a clip"),
-            (
-                "min_duration_ratio",
-                threshold.min_duration_ratio,
-                0.5,
-                "the share of the video that its clips must fill",
-            ),
+            (name, getattr(job.threshold, name), getattr(PLATFORM_THRESHOLD, name), means)
+            for name, means in _THRESHOLDS.items()
         ],
         "classes": [_class(one, job) for one in job.classes if one.name in shown],
         "number": len(job.classes),

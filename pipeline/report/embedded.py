@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.models import PLATFORM_THRESHOLD
 from pipeline.report.facts import Facts, ShownVideo
 from pipeline.report.pace import Stretch
 from pipeline.report.readable import readable
@@ -19,7 +20,6 @@ NAME_CHARACTERS = 120
 _PROMPT_CHARACTERS = 200
 _MAX_TEXTS = 2_000
 """Different prompts, and different options, that the clips of a page name: a platform may send any text there."""
-_PLATFORM_MIN_SCORE = 75.0  # where the job does not say: the contract's default
 
 # "<" could begin a tag. The two separators end a line in older readers of scripts.
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
@@ -60,7 +60,7 @@ def _drawn(facts: Facts) -> dict[str, Any]:
     minimum = job.threshold.min_video_score
     return {
         "classes": [_class(name, facts.tally.classes[name], is_asked=name in asked) for name in facts.classes],
-        "minVideoScore": _PLATFORM_MIN_SCORE if minimum is None else minimum,
+        "minVideoScore": PLATFORM_THRESHOLD.min_video_score if minimum is None else minimum,
         "minVideoScoreIsDefault": minimum is None,
         "hasClips": job.include_clips,
         "videos": [_video(one, places, prompts, options) for one in facts.videos],
