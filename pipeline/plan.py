@@ -18,7 +18,7 @@ from pipeline.log import utc
 from pipeline.models import MAX_PROMPTS, MAX_SECONDS, JobClass
 from pipeline.packing import prompt_groups
 from pipeline.progress import duration
-from pipeline.quota import Window
+from pipeline.quota import Window, least_limit
 from pipeline.wording import counted
 
 _SECONDS_PER_REQUEST = 2.0
@@ -168,8 +168,8 @@ def _room(limits: LimitsSection, window: Window | None, now: float) -> int | Non
         return 0
     if window is None or now >= window.resets_at:
         return stated
-    known = [one for one in (stated, window.limit) if one is not None]
-    return max(min(known) - window.used, 0) if known else None
+    limit = least_limit(stated, window.limit)
+    return None if limit is None else max(limit - window.used, 0)
 
 
 def _course(survey: Survey, config: Config, posts: int, now: float) -> tuple[int, float]:

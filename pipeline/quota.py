@@ -48,6 +48,11 @@ class Quota:
     resets_at: float
 
 
+def least_limit(stated: int | None, told: int | None) -> int | None:
+    """POSTs that a window takes, as its user states it and the platform tells it; None where neither says anything."""
+    return min((one for one in (stated, told) if one is not None), default=None)
+
+
 class ClockDifference:
     """By how much our clock is ahead of the platform's, by the ``Date`` of its answers.
 
@@ -168,7 +173,7 @@ class WindowCount:
         told = self.window.limit if self.window else None
         if told is None and self._most is not None:
             told = self._usual_limit
-        return min((one for one in (self._most, told) if one is not None), default=None)
+        return least_limit(self._most, told)
 
     def opens_at(self) -> float:
         """When one more POST may be sent, as far as is known; long ago where that is so already."""

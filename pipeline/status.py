@@ -20,7 +20,7 @@ from pipeline.log import utc
 from pipeline.manifest import read_manifest
 from pipeline.packing import prompt_groups
 from pipeline.progress import Allowance, duration, rate, seconds_left
-from pipeline.quota import Window
+from pipeline.quota import Window, least_limit
 from pipeline.rows import FAILURES, ROW_FILES
 from pipeline.rundir import LEDGER, is_held, open_rows, translated
 
@@ -128,8 +128,7 @@ def status_of(folder: Path, clock: Callable[[], float] = time.time) -> Status:
     left = counts.videos[VideoState.OPEN]
     groups = len(prompt_groups(job_of(manifest.config).classes))
     limits = manifest.config.limits
-    told = None if window is None else window.limit
-    limit = min((one for one in (limits.posts_per_window or None, told) if one is not None), default=None)
+    limit = least_limit(limits.posts_per_window or None, window.limit if window else None)
     allowance = allowance_of(window, limit, limits.window_seconds, now)
     return Status(
         run_id=manifest.run_id,
