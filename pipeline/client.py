@@ -31,13 +31,11 @@ from pipeline.models import Page
 from pipeline.quota import ClockDifference, Quota, quota_of, retry_after_seconds
 from pipeline.transport import Response, Transport
 from pipeline.wire_lists import VideoListPage, decode_video_list
+from pipeline.wording import LONGEST_TOLD, STRUCK, harmless, is_secret
 
 OnSent = Callable[[], object] | None
 _MAX_TOKEN_LENGTH = 4096
 _LISTING_PAGE_LIMIT = 50
-_LONGEST_MESSAGE = 500
-_SHORTEST_SECRET = 8
-_STRUCK = "[key]"
 
 GONE = (
     "the platform no longer has this endpoint: classify was removed with version 1.3. The local platform can take its "
@@ -65,8 +63,6 @@ class Client:
     def __init__(self, transport: Transport, *, score_source: str, secret: str, clock: Callable[[], float]) -> None:
         self._transport = transport
         self._secret = secret
-        # A key such as "x", which a local platform takes, is no secret, and is part of many a word.
-        self._is_telling = len(secret) >= _SHORTEST_SECRET
         self._score_source = score_source
         self._clock = clock
         self._ahead = ClockDifference()
@@ -118,15 +114,17 @@ class Client:
     def _answer(self, response: Response, *, of_token: bool) -> Answer:
         if not 200 <= response.status < 300:
             raise self._failure(response, of_token=of_token)
-        body = response.body.replace(self._secret.encode(), _STRUCK.encode()) if self._is_telling else response.body
-        source = self._harmless(response.headers.get(wire.SCORE_SOURCE_HEADER, "")) or self._score_source
+        body = response.body
+        if is_secret(self._secret):
+            body = body.replace(self._secret.encode(), STRUCK.encode())
+        source = harmless(response.headers.get(wire.SCORE_SOURCE_HEADER, ""), self._secret) or self._score_source
         return Answer(wire.decode_page(body), body, self._quota(response), source)
 
     def _failure(self, response: Response, *, of_token: bool) -> PipelineError:
-        code, message = (self._harmless(text) for text in wire.decode_error(response.body))
+        code, message = (harmless(text, self._secret) for text in wire.decode_error(response.body))
         status = response.status
         said = f"{code}: {message}" if code and message else code or message
-        told = f"HTTP {status}" + (f" ({said[:_LONGEST_MESSAGE]})" if said else "")
+        told = f"HTTP {status}" + (f" ({said[:LONGEST_TOLD]})" if said else "")
         if status in {401, 403}:
             return KeyRefused(f"the platform refuses the API key: {told}. Check the key, or who owns these videos")
         if status == 410 or code == "api_upgrade_required":
@@ -147,13 +145,6 @@ class Client:
         if isinstance(error, RateLimited) and quota is not None and not quota.remaining:
             error.quota_limit, error.quota_resets_at = quota.limit, quota.resets_at
         return error
-
-    def _harmless(self, text: str) -> str:
-        """What the platform says, without our key and without what a terminal would obey, and not endless."""
-        if self._is_telling:
-            text = text.replace(self._secret, _STRUCK)
-        text = text[:_LONGEST_MESSAGE]
-        return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 _BY_STATUS: dict[int, type[Overloaded | RateLimited | GatewayFailed | Repack]] = {

@@ -21,6 +21,7 @@ from msgspec import Meta, inspect
 from pipeline.log import Level
 from pipeline.models import MAX_PAGE_LIMIT, MAX_PROMPTS, ConversationOption
 from pipeline.wire import Option
+from pipeline.wording import escaped
 
 MAX_CLASSES = 100_000
 """Classes in one job. Far beyond what a quota allows: it bounds what a wrong file can do."""
@@ -334,12 +335,12 @@ def did_you_mean(wrong: str, known: Iterable[object], *, spelled: Callable[[str]
 
 def shown_key(key: str) -> str:
     """A key as a message repeats it: shortened, and nothing in it that a terminal would obey."""
-    return _shortened(_escaped(key[: MAX_SHOWN + 1]))
+    return _shortened(escaped(key[: MAX_SHOWN + 1]))
 
 
 def shown_path(path: Path) -> str:
     """A path as a message repeats it: whole, unless it is longer than any that is meant, and escaped as a key is."""
-    return _shortened(_escaped(str(path)[: MAX_PATH_SHOWN + 1]), MAX_PATH_SHOWN)
+    return _shortened(escaped(str(path)[: MAX_PATH_SHOWN + 1]), MAX_PATH_SHOWN)
 
 
 def shown(value: object) -> str:
@@ -352,7 +353,7 @@ def shown(value: object) -> str:
 def _written(value: object) -> str:
     match value:
         case str():
-            return f'"{_escaped(value[: MAX_SHOWN + 1])}"'
+            return f'"{escaped(value[: MAX_SHOWN + 1])}"'
         case bool():
             return str(value).lower()
         case int() if abs(value) >= 10**MAX_SHOWN:
@@ -362,10 +363,6 @@ def _written(value: object) -> str:
         case Mapping():
             return "{…}"
     return str(value)
-
-
-def _escaped(text: str) -> str:
-    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _shortened(text: str, longest: int = MAX_SHOWN) -> str:

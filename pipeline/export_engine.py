@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.committed import Committed
 from pipeline.errors import RunHeld, StorageError, UsageError
 from pipeline.export_tables import JOINED_TABLES
+from pipeline.wording import escaped
 
 if TYPE_CHECKING:
     import duckdb
@@ -77,8 +78,7 @@ def engine(target: Path, *, database: Path | None = None) -> Iterator[Engine]:
             connection.execute("SET enable_progress_bar = false")  # it would go to stdout, terminal or not
             yield Engine(connection)
     except duckdb.Error as error:
-        told = next(iter(str(error).splitlines()), "")
-        told = told if told.isprintable() else ascii(told)
+        told = escaped(next(iter(str(error).splitlines()), ""))
         if "Could not set lock" in told:
             raise RunHeld(f"{target}: another process has it open; close it there first") from None
         raise StorageError(f"{target}: DuckDB cannot go on: {told}") from None

@@ -42,7 +42,7 @@ from pipeline.lines import (
 )
 from pipeline.models import Video
 from pipeline.parquet import open_parquet
-from pipeline.wording import counted
+from pipeline.wording import counted, escaped
 
 STANDARD_INPUT = "-"
 
@@ -70,7 +70,7 @@ def expand(patterns: Sequence[str], base: Path) -> list[str]:
     for pattern in patterns:
         found = [pattern] if pattern == STANDARD_INPUT else _matches(pattern, base)
         if not found:
-            problems.append(f"no file is, or matches, {pattern!r} in {_printable(str(base.absolute()))}")
+            problems.append(f"no file is, or matches, {pattern!r} in {escaped(str(base.absolute()))}")
         for path in found:
             files.setdefault(path if path == STANDARD_INPUT else os.path.realpath(path), path)
     if problems:
@@ -107,7 +107,7 @@ def read_videos(
     """
     problems = Problems()
     for path in paths:
-        name = "standard input" if path == STANDARD_INPUT else _printable(path)
+        name = "standard input" if path == STANDARD_INPUT else escaped(path)
         report = partial(_report_line, problems.add if on_bad_line == "refuse" else on_skipped, name)
         try:
             if path == STANDARD_INPUT:
@@ -373,7 +373,3 @@ def _no_duration(written: str) -> BadLine:
 
 def _shown(text: str) -> str:
     return ascii(text[:40]) + ("…" if len(text) > 40 else "")
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else ascii(text)

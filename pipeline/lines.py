@@ -18,6 +18,7 @@ from typing import BinaryIO, Protocol
 import zstandard
 
 from pipeline.errors import InputError
+from pipeline.wording import escaped
 
 LONGEST_LINE = 65_536
 """Bytes in a line, or in a csv record of several lines; a longer one is bad."""
@@ -49,8 +50,7 @@ class Problems:
         """Take down one more, as one line that no terminal obeys."""
         self.count += 1
         if self.count <= LISTED_PROBLEMS:
-            shown = problem[:_LONGEST_PROBLEM]
-            self._first.append(shown if shown.isprintable() else ascii(shown)[1:-1])
+            self._first.append(escaped(problem[:_LONGEST_PROBLEM]))
 
     def raise_if_any(self) -> None:
         """Raise ``InputError`` with the first of them, and their number where there are more."""

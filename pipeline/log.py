@@ -17,6 +17,7 @@ from typing import Literal, Self
 import orjson
 
 from pipeline.errors import StorageError
+from pipeline.wording import printable
 
 Level = Literal["debug", "info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
@@ -71,7 +72,7 @@ class Log:
 
 def _in_words(facts: Mapping[str, object]) -> str:
     told = " ".join(f"{name}={str(value).strip()}" for name, value in facts.items() if value is not None)
-    return "".join(letter if letter.isprintable() else " " for letter in told)
+    return printable(told)
 
 
 def _line(entry: dict[str, object]) -> bytes:

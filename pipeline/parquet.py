@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.lines import BadFile
+from pipeline.wording import escaped
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,8 +53,7 @@ def open_parquet(path: Path) -> Iterator[ParquetFile]:
             database.execute("SET enable_progress_bar = false")  # it would go to stdout, terminal or not
             yield ParquetFile(database, path)
     except duckdb.Error as error:
-        told = str(error).splitlines()[0]
-        raise BadFile(f"DuckDB cannot read it: {told if told.isprintable() else ascii(told)}") from None
+        raise BadFile(f"DuckDB cannot read it: {escaped(str(error).splitlines()[0])}") from None
 
 
 def _quoted(column: str) -> str:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import ceil
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-from pipeline.wording import counted
+from pipeline.wording import counted, printable
 
 Style = Literal["", "good", "bad", "wait", "faint"]
 
@@ -33,6 +33,11 @@ class Piece(NamedTuple):
 Line = tuple[Piece, ...]
 
 
+ActivityKind = Literal["answering", "waiting_for_quota", "probing", "held_back", "draining"]
+ACTIVITIES: tuple[ActivityKind, ...] = get_args(ActivityKind)
+"""What a run can be doing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Activity:
     """What a run is doing. ``until`` is when that changes, as far as is known; ``detail`` says more of it.
@@ -44,15 +49,13 @@ class Activity:
     stops, and what is under way is finished.
     """
 
-    kind: Literal["answering", "waiting_for_quota", "probing", "held_back", "draining"]
+    kind: ActivityKind
     until: float | None = None
     detail: str = ""
     gives_up_at: float | None = None
 
 
 ANSWERING = Activity("answering")
-ACTIVITIES = ("answering", "waiting_for_quota", "probing", "held_back", "draining")
-"""What a run can be doing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,11 +283,6 @@ def moment(at: float, now: float) -> str:
     then = datetime.fromtimestamp(min(at, _LAST_MOMENT), UTC)
     today = datetime.fromtimestamp(now, UTC).date()
     return f"{then:%H:%M} UTC" if then.date() == today else f"{then:%Y-%m-%d %H:%M} UTC"
-
-
-def printable(text: str) -> str:
-    """A text with nothing in it that a terminal would obey."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def cells(text: str) -> int:

@@ -378,7 +378,7 @@ def test_a_file_that_cannot_be_read_is_an_error_even_where_lines_may_be_skipped(
     assert caught.value.problems == (
         f"{tmp_path}: Is a directory",
         f"{tmp_path}/none.txt: No such file or directory",
-        f"'{tmp_path}/nul\\x00': no path has a NUL",
+        f"{tmp_path}/nul\\x00: no path has a NUL",
     )
 
 

@@ -27,6 +27,7 @@ from pipeline.models import ClassScore, VideoAnswer
 from pipeline.platform.limits import Call
 from pipeline.platform.tokens import WalkPage
 from pipeline.wire import encode_answer, encode_error
+from pipeline.wording import escaped
 
 _BLOCK_BYTES = 65_536
 _DRIPS_PER_SECOND = 10
@@ -259,8 +260,7 @@ def _meant(wrong: object, known: Sequence[str] | Mapping[str, object]) -> str:
 
 def _shown(value: object) -> str:
     """Shortened, and nothing in it that a terminal would obey."""
-    text = str(value)[:_MAX_SHOWN]
-    return text if text.isprintable() else ascii(text)
+    return escaped(str(value)[:_MAX_SHOWN])
 
 
 # ----------------------------------------------------------------------------------------------------------- choosing

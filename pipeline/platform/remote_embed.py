@@ -23,7 +23,7 @@ import pipeline
 from pipeline.errors import AnswerUnusable, PlatformDown, RequestFailed
 from pipeline.platform.videos import Vectors, normalised
 from pipeline.transport import Guard, Response, open_transport
-from pipeline.wording import counted
+from pipeline.wording import counted, harmless
 
 VENDOR_URL = "https://api.twelvelabs.io/v1.3"
 """Where the vendor's API is."""
@@ -31,9 +31,7 @@ TEXTS_AT_ONCE = 16
 """Texts in one request, at the most: more would not be faster by much, and more would be lost with a request."""
 
 _GUARD = Guard(timeout_seconds=120, max_response_bytes=16 * 1024 * 1024)
-_LONGEST_MESSAGE = 300
 _LONGEST_PAUSE_SECONDS = 3600
-_SHORTEST_SECRET = 8
 # Refused for what the texts are: other texts may pass.
 _ABOUT_TEXTS = frozenset({400, 413, 422})
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -122,7 +120,7 @@ class RemoteEmbedder:
         try:
             vectors = self._api.decoded(response.body)
         except (ValueError, RecursionError) as error:
-            raise self._failed(f"sent no embeddings: {self._harmless(str(error))}", 502) from None
+            raise self._failed(f"sent no embeddings: {harmless(str(error), self._api.key)}", 502) from None
         if len(vectors) != count:
             raise self._failed(f"sent {counted(len(vectors), 'embedding')} for {counted(count, 'text')}", 502)
         lengths = {len(vector) for vector in vectors}
@@ -143,7 +141,7 @@ class RemoteEmbedder:
 
     def _refusal(self, response: Response) -> EmbedderFailed:
         status = response.status
-        said = self._harmless(_message_in(response.body))
+        said = harmless(_message_in(response.body), self._api.key)
         told = f"HTTP {status}" + (f" ({said})" if said else "")
         if status in {401, 403}:
             return self._failed(f"refuses {'its key' if self._api.key else 'requests without a key'}: {told}", 502)
@@ -158,13 +156,6 @@ class RemoteEmbedder:
 
     def _failed(self, what: str, http_status: int, retry_after_seconds: int | None = None) -> EmbedderFailed:
         return EmbedderFailed(f"the embedder at {self._api.url} {what}", http_status, retry_after_seconds)
-
-    def _harmless(self, text: str) -> str:
-        """What a server says, without the key, without what a terminal would obey, and not endless."""
-        key = self._api.key
-        if key and len(key) >= _SHORTEST_SECRET:
-            text = text.replace(key, "[key]")
-        return "".join(letter if letter.isprintable() else " " for letter in text[:_LONGEST_MESSAGE])
 
 
 def _pause(header: str) -> int | None:

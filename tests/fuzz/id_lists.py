@@ -326,7 +326,7 @@ def check(case: IdList, folder: Path) -> bool:
         write(folder, case.name, case.stored)
     skipping, refusing = _read(case, folder, "skip"), _read(case, folder, "refuse")
     name = "standard input" if case.name is None else str(folder / case.name)
-    name = name if name.isprintable() else ascii(name)
+    name = name if name.isprintable() else repr(name)[1:-1]
     for line in skipping.skipped[: 2 * LISTED_PROBLEMS]:
         check_message(line, re.escape(name) + r":\d+: \S")
     for line in skipping.problems:

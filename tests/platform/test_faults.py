@@ -140,7 +140,7 @@ def test_all_that_is_wrong_is_told_at_once_with_the_file_and_the_rule(tmp_path: 
         "rules #5: at most one of at, every and share",
         "rules #6: between_seconds: the first is not before the last",
         "rules #7.headers: Expected `str` matching regex '\\\\A[\\\\x20-\\\\x7e]*\\\\Z' - at `$[...]`",
-        "rules #8.'\\x1b[31m': unknown key",
+        "rules #8.\\x1b[31m: unknown key",
     ]
 
 
