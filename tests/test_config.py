@@ -674,7 +674,7 @@ def test_a_class_in_a_file_has_its_own_options() -> None:
         ("c.csv", 'class_name,prompt\na,"b\n', ["c.csv:2: not valid CSV: unexpected end of data"]),
         ("c.csv", "class_name,prompt\na,x\x07\n", [f'c.csv:2: class "a".prompts = ["x\\x07"]: expected {PROMPTS}']),
         ("c.csv", b"class_name,prompt\na,\xe9\n", ["c.csv:2: not UTF-8"]),
-        ("c.json", '{"a":\n ["b",]}', ["c.json:2: not valid JSON: Expecting value"]),
+        ("c.json", '{"a":\n ["b" 1]}', ["c.json:2: not valid JSON: Expecting ',' delimiter"]),
         ("c.json", "[" * 200_000, [f"c.json: {NOT_JSON}"]),
         ("c.json", "[" + "9" * 5000 + "]", [f"c.json: {NOT_JSON}"]),
         ("c.json", '"a"', ["c.json: expected an object of lists, or a list of classes"]),

@@ -220,7 +220,9 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except (ResourceMissing, EmbedderFailed, UsageError) as missing:
         return _without_answer(missing)
     except web.HTTPException as refused:
-        response = _refusal(refused.status, _CODES.get(refused.status, "parameter_invalid"), f"{refused.reason}.")
+        too_large = f"The request body is larger than {MAX_BODY_BYTES:,} bytes"
+        said = too_large if isinstance(refused, web.HTTPRequestEntityTooLarge) else refused.reason
+        response = _refusal(refused.status, _CODES.get(refused.status, "parameter_invalid"), f"{said}.")
         if "Allow" in refused.headers:
             response.headers["Allow"] = refused.headers["Allow"]
         return response

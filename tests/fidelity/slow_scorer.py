@@ -37,7 +37,9 @@ def _classes(video: PlainVideo, asked: Mapping[str, Any]) -> list[dict[str, Any]
         score = _class_score(reached, video)
         if score / 100 >= least["min_video_score"] and ratio / 100 >= least["min_duration_ratio"]:
             matching.append(_Match(one["name"], score, ratio, clips))
-    total = sum(one.score / 100 * 0.01 for one in matching)
+    total = 0.0
+    for one in matching:  # not sum(), which compensates for lost digits from Python 3.12 on
+        total += one.score / 100 * 0.01
     return [_as_told(one, one.score / 100 * 0.01 / total * 100, asked) for one in matching]
 
 

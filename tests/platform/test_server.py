@@ -339,7 +339,8 @@ async def test_a_body_over_a_mebibyte_is_refused_before_and_after_decompression(
     packed = await caller.call("POST", "/classify", data=oversize, headers={"Content-Encoding": "gzip"})
     bomb = gzip.compress(bytes(200 * 2**20), 9)
     burst = await caller.call("POST", "/classify", data=bomb, headers={"Content-Encoding": "gzip"})
-    assert {whole.error, packed.error, burst.error} == {(413, "request_too_large", "Request Entity Too Large.")}
+    told = (413, "request_too_large", "The request body is larger than 1,048,576 bytes.")
+    assert {whole.error, packed.error, burst.error} == {told}
     fits = await caller.call("POST", "/classify", data=io.BytesIO(plain[1:]))
     assert fits.error == (400, "parameter_invalid", "The request body is not valid JSON.")
 
