@@ -300,8 +300,10 @@ class Ledger(Spool, IndexSpool, LedgerReports):
         )
         if settlement.is_part:
             return
-        if self._one("SELECT 1 FROM walk WHERE chunk = ?1 UNION ALL SELECT 1 FROM index_walk WHERE chunk = ?1", chunk):
-            self._drop_walks(chunk)  # not of most chunks: they were answered by one page
+        if self._one(
+            "SELECT 1 FROM walk WHERE chunk = ? UNION ALL SELECT 1 FROM index_walk WHERE chunk = ?", chunk, chunk
+        ):  # not so for most chunks: they were answered by one page
+            self._drop_walks(chunk)
             self.drop_index_walks(chunk)
         for child in settlement.children:
             self._add_child(chunk, child)
