@@ -76,8 +76,9 @@ class LedgerReports(LedgerFile):
     def open_videos(self, longest_seconds: float) -> OpenVideos:
         """The videos that are still to be asked for, and how long they are."""
         videos, seconds, cut_off, known, too_long = self._all(
-            "SELECT count(*), coalesce(sum(duration), 0), coalesce(sum(min(duration, ?1)), 0), count(duration), "
-            "coalesce(sum(duration > ?1), 0) FROM video WHERE state = 0",
+            "SELECT count(*), coalesce(sum(duration), 0), coalesce(sum(min(duration, ?)), 0), count(duration), "
+            "coalesce(sum(duration > ?), 0) FROM video WHERE state = 0",
+            longest_seconds,
             longest_seconds,
         )[0]
         first = too_long and self._one(
