@@ -13,7 +13,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +38,6 @@ from pipeline.command_line import (
     of_a_process,
     option,
     order_of,
-    print_json,
     say,
     set_option,
     settings_of,
@@ -187,8 +185,8 @@ def _run(
 
     from pipeline import run as runs
     from pipeline.config import warnings_of
-    from pipeline.notify import notify
-    from pipeline.status import finish, in_words, next_command, status_of
+    from pipeline.ending import tell_end, tell_refusal
+    from pipeline.stopping import unmoved_by_signals
 
     began = time.monotonic()
     order = replace(order_of(config, folder, read_input=read_input, options=options), retry=retry)
@@ -200,36 +198,11 @@ def _run(
     except RunHeld:  # the run goes on, in another process
         raise
     except StopRun as refusal:
-        _notify_of_refusal(config, folder, refusal)
+        tell_refusal(config, folder, refusal)
         raise
-    if outcome.stopped is not None:
-        say(f"error: {outcome.stopped}")
-    try:
-        status = status_of(folder)
-        finished = finish(folder, status, time.monotonic() - began)
-    except StopRun:  # what failed is told, and may have failed for good
-        order.console.say(f"next: {next_command(folder)}")
+    with unmoved_by_signals():
+        tell_end(order, outcome, time.monotonic() - began, as_json=options["as_json"], is_quiet=options["quiet"])
         sys.exit(outcome.exit_code)
-    if options["as_json"]:
-        print_json(status)
-    for line in in_words(status, finished):
-        order.console.say(line)
-    if options["quiet"] and outcome.stopped is not None and status.next_command:
-        say(f"next: {status.next_command}")
-    if problem := notify(config, outcome.exit_code, status, environment()):
-        say(f"warning: {problem}")
-    sys.exit(outcome.exit_code)
-
-
-def _notify_of_refusal(config: Config, folder: Path, refusal: StopRun) -> None:
-    """Tell ``notify.command`` of a start that was refused, where there is a run directory to tell of."""
-    from pipeline.notify import notify
-    from pipeline.status import status_of
-
-    with suppress(StopRun):
-        status = replace(status_of(folder), stop_reason=str(refusal), resume_after=None)
-        if problem := notify(config, refusal.exit_code, status, environment()):
-            say(f"warning: {problem}")
 
 
 def _loaded(config: Path, options: Mapping[str, Any]) -> Config:

@@ -130,7 +130,7 @@ class Client:
         if status == 410 or code == "api_upgrade_required":
             return EndpointGone(f"{GONE} ({told})")
         if of_token and 400 <= status < 500 and status not in _BY_STATUS:
-            return RestartWalk(told, code=code, http_status=status)
+            return RestartWalk(told, http_status=status)  # the platform's code is any bad parameter's
         if status == 404 and code != "resource_not_exist":
             return EndpointGone(f"{GONE} ({told})")
         if 300 <= status < 400:

@@ -133,6 +133,8 @@ class Console:
             self._stream.flush()
         except (OSError, ValueError):  # nobody reads along any more; the run goes on
             self._quiet = True
+        except RuntimeError:  # a signal is met within a write: what it says is lost, and nothing else
+            pass
 
 
 _GRAVITY: Mapping[str, Style] = {"error": "bad", "warning": "wait", "next": "good"}

@@ -45,7 +45,7 @@ from pipeline.plan import in_words, plan_of
 from pipeline.posting import Experience, Requests
 from pipeline.rows import FAILURES, encode
 from pipeline.sink import Sink
-from pipeline.stopping import Stop, ended_by_signals
+from pipeline.stopping import Stop, ended_by_signals, unmoved_by_signals
 from pipeline.survey import Taken, survey
 from pipeline.watch import Place, Watch, Watched, refusal_told
 from pipeline.wording import counted
@@ -94,7 +94,6 @@ async def run(order: Order) -> Outcome:
         taken = Taken(index_warning=connection.index_warning)
         if order.read_input:
             taken = await _take_in(order, ledger, connection, gate, log)
-        beginning.close()
         files = opened.enter_context(rundir.RowFiles(folder, ledger.file_lengths()))
         with ledger.atomic():
             ledger.recover()
@@ -106,7 +105,9 @@ async def run(order: Order) -> Outcome:
         for line in in_words(plan):
             order.console.say(line)
         flow = _Flow(order, place, ledger, files, connection.client, gate)
+        beginning.close()  # from here on the flow meets signals
         stopped, watch = await flow.run(plan.posts)
+        opened.enter_context(unmoved_by_signals())
         outcome = _finished(folder, manifest, ledger, stopped, clock())
         watch.end(outcome.exit_code, outcome.stopped)
         code, reason = (outcome.stopped.code, str(outcome.stopped)) if outcome.stopped else (None, None)
@@ -257,8 +258,8 @@ class _Flow:
 
 
 def _interruption_logged(log: Log) -> None:
-    """Tell in the log how a process ends whose input was still being read."""
-    reason = "stopped by a signal before anything was taken in"
+    """Tell in the log how a process ends that was still beginning."""
+    reason = "stopped by a signal before anything was sent"
     log.event("run_ended", "error", exit_code=Interrupted.exit_code, code=Interrupted.code, reason=reason)
 
 

@@ -24,14 +24,28 @@ def ended_by_signals(console: Console, last: Callable[[], None] = lambda: None) 
     """
 
     def end(number: int, _: object) -> None:
-        console.say(f"{signal.Signals(number).name}: ended before anything was taken in or sent")
+        console.say(f"{signal.Signals(number).name}: ended before anything was sent")
         last()
         os._exit(Interrupted.exit_code)
 
+    with _met_by(end):
+        yield
+
+
+@contextmanager
+def unmoved_by_signals() -> Iterator[None]:
+    """Let signals change nothing: the run is over, and its process ends by itself soon, with the run's exit code."""
+    with _met_by(lambda _number, _frame: None):  # not SIG_IGN, which whatever is started here would inherit
+        yield
+
+
+@contextmanager
+def _met_by(meet: Callable[[int, object], None]) -> Iterator[None]:
+    """Have signals met, but for those that were ignored when we began (``nohup``)."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number, present in before.items():
         if present is not signal.SIG_IGN:
-            signal.signal(number, end)
+            signal.signal(number, meet)
     try:
         yield
     finally:

@@ -206,7 +206,7 @@ def unseen(server: ContractServer, videos: Mapping[str, float]) -> set[str]:
 @pytest.mark.parametrize(
     ("places", "posts", "code"),
     [
-        pytest.param([("post", n, ExpireToken()) for n in range(1, 9)], 4, "parameter_invalid", id="dead tokens"),
+        pytest.param([("post", n, ExpireToken()) for n in range(1, 9)], 4, "page_token_expired", id="dead tokens"),
         pytest.param([("page", 2, RepeatToken())], 1, "unusable_answer", id="circle"),
         pytest.param([("page", 2, AlienVideo())], 1, "unusable_answer", id="more than announced"),
         pytest.param([("page", n, Status(503)) for n in range(1, 99)], 4, "platform_overloaded", id="no page"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -105,4 +107,35 @@ def test_a_signal_while_the_input_is_read_ends_the_process_at_once(desk: Desk) -
         assert process.stderr is not None
         told = process.stderr.read()
         assert process.wait() == 130
-    assert told.splitlines()[-1] == "SIGTERM: ended before anything was taken in or sent"
+    assert told.splitlines()[-1] == "SIGTERM: ended before anything was sent"
+
+
+def test_a_signal_between_the_input_and_the_first_post_ends_the_process_at_once(desk: Desk) -> None:
+    """The process is held there: what it says first goes to a pipe that is full, and that nobody reads yet."""
+    desk.write_ids({"a": 10.5})
+    desk.write_config("http://127.0.0.1:1/v1.2")
+    command = [sys.executable, "-m", "pipeline", "run", str(desk.config)]
+    environment = {
+        "HOME": str(desk.folder),
+        "PYTHONPATH": str(ROOT),
+        "PATH": "/usr/bin:/bin",
+        "TWELVELABS_API_KEY": KEY,
+    }
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    filling = 0
+    with suppress(BlockingIOError):
+        while True:
+            filling += os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    with subprocess.Popen(command, cwd=desk.folder, env=environment, stderr=writing) as process:
+        os.close(writing)
+        log = desk.out / "run.log"
+        while not (log.exists() and "input_read" in log.read_text()):
+            anyio.run(anyio.sleep, 0.02)
+        process.terminate()
+        with os.fdopen(reading, "rb") as told:
+            told.read(filling)
+            told.read()
+        assert process.wait() == 130
+    assert '"event":"run_ended"' in log.read_text().splitlines()[-1]

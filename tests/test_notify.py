@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipeline.api_key import KEY_VARIABLES
 from pipeline.config import load
 from pipeline.config_keys import Config
@@ -57,6 +59,20 @@ async def test_a_command_that_does_not_end_in_its_time_is_killed_and_a_warning(t
     config = load(desk.config, flags={"notify.command": ["sleep", "60"]}, environment={}).config
     said = notify(config, 0, desk.status(), {}, timeout_seconds=0)
     assert said == "notify.command was killed: it had not ended after 0 s"
+
+
+@pytest.mark.parametrize("number", ["INT", "TERM", "HUP"])
+async def test_a_signal_after_the_end_of_a_run_changes_nothing(tmp_path: Path, number: str) -> None:
+    """Not its exit code, and the command is waited for: it sends the signal itself, twice, and goes on."""
+    desk = Desk(tmp_path)
+    desk.write_ids({"a": 10.5})
+    kill = f"import os, signal; [os.kill(os.getppid(), signal.SIG{number}) for _ in 'ab']; {WRITE}"
+    async with ContractServer({"a": 10.5}, key=KEY) as server:
+        desk.write_config(server.url, notify__command=[sys.executable, "-c", kill])
+        ended = await desk.command("run", desk.config, TWELVELABS_API_KEY=KEY)
+    assert ended.exit_code == 0
+    assert "warning" not in ended.stderr
+    assert json.loads((tmp_path / "told.json").read_bytes())["NOTIFY_EXIT_CODE"] == "0"
 
 
 async def test_a_start_that_is_refused_is_told_with_its_own_reason(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ async def test_a_walk_whose_tokens_always_die_begins_anew_three_times(desk: Desk
     assert len(server.posts) == 4
     answered = {one for post in server.posts for one in post.shown}
     assert len(answered) == 40
-    assert desk.failures() == dict.fromkeys([one for one in videos if one not in answered], "parameter_invalid")
+    assert desk.failures() == dict.fromkeys([one for one in videos if one not in answered], "page_token_expired")
 
 
 async def test_videos_that_a_walk_owed_are_posted_again_alone(desk: Desk) -> None:
