@@ -26,6 +26,7 @@ class Breaker:
         self._max_unknown_posts = max_unknown_posts
         self._failing_since = 0.0
         self._lost_at = self._refused_at = -inf
+        self._useless_in_a_row = 0
         self.well()
 
     def well(self) -> None:
@@ -72,6 +73,19 @@ class Breaker:
                 f"({self._failures} requests in a row failed); the last: {cause}"
             ) from cause
         return min(_doubled(self._failures - _FAILURES_TO_BREAK), _LONGEST_PROBE_SECONDS)
+
+    def settled(self, useless: str | None) -> None:
+        """A chunk is at its end; ``useless`` says why its answer told nothing of any video, if so.
+
+        Raises ``PlatformDown`` after ``max_unknown_posts`` such chunks in a row, for the next would be billed for
+        nothing too.
+        """
+        self._useless_in_a_row = 0 if useless is None else self._useless_in_a_row + 1
+        if self._useless_in_a_row >= self._max_unknown_posts:
+            raise PlatformDown(
+                f"{self._useless_in_a_row} POSTs in a row were answered, and told nothing of any video "
+                f"(limits.max_unknown_posts); the last: {useless}"
+            )
 
     def refused_for_rate(self, now: float) -> None:
         """A POST was refused with a 429."""

@@ -56,9 +56,9 @@ def main() -> None:
     """Run the command line; every error of ours is a line, and an exit code."""
     if sys.platform == "win32":
         sys.exit("bulk-classify runs on Linux and macOS; on Windows, use WSL")
-    for name in ("stdout", "stderr"):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by whoever started us
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for as long as the process lives
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for as long as the process lives
     try:
         _commands.main(standalone_mode=False, prog_name="bulk-classify")
         sys.stdout.flush()

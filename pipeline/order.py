@@ -80,11 +80,19 @@ def agreed_manifest(order: Order, ledger: Ledger) -> Manifest:
     return new_manifest(order.config, now=order.clock())
 
 
+def refuse_lost_ledger(folder: Path) -> None:
+    """Raise ``StorageError`` for rows without a ledger: one that is made beside them would say that there are none."""
+    if not (folder / rundir.LEDGER).exists():
+        _refuse_foreign_rows(folder)
+
+
 def _refuse_foreign_rows(folder: Path) -> None:
     """A kill leaves no row before the first chunk: such rows are somebody else's, or their ledger is lost."""
     for path in (folder / name for name in ROW_FILES):
         if path.exists() and path.stat().st_size:
-            raise StorageError(f"{path}: holds rows that no ledger here knows of; use another --out")
+            raise StorageError(
+                f"{path}: holds rows that no ledger here knows of; put {rundir.LEDGER} back, or use another --out"
+            )
 
 
 def account_of(order: Order) -> str:

@@ -290,6 +290,13 @@ class Gate:
         else:
             self._count.learn(quota)
 
+    def settled(self, useless: str | None) -> None:
+        """A chunk is at its end; ``useless`` says why its answer told nothing of any video, if so.
+
+        Raises ``PlatformDown`` where the breaker gives up.
+        """
+        self._breaker.settled(useless)
+
     def refused_for_rate(
         self, ordered_seconds: float | None, used_up: Quota | None = None, left_at: float = inf
     ) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pipeline.errors import AnswerCut, Overloaded, RateLimited, RequestFailed, ResendCounted
+from pipeline.chunks import Settlement
+from pipeline.errors import AnswerCut, AnswerUnusable, Overloaded, RateLimited, RequestFailed, ResendCounted
 
 MAX_COUNTED_RESENDS = 3
 """Resends of a request that may have been executed and billed."""
@@ -74,6 +75,13 @@ def may_be_the_videos(error: RequestFailed) -> bool:
     408, 425 and 503 speak of the platform's load; any other 5xx is its answer to this very request.
     """
     return isinstance(error, Overloaded) and error.http_status not in {408, 425, 503}
+
+
+def useless_answer(end: Settlement) -> str | None:
+    """Why the answer for a chunk told nothing of any of its videos; None where it told something, or there was none."""
+    if end.scored or end.no_match or end.children or any(one.code != AnswerUnusable.code for one in end.failures):
+        return None
+    return end.failures[0].message if end.failures else None
 
 
 def resend_after(error: RequestFailed, tries: Tries, *, jitter: float) -> float:

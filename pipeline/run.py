@@ -22,7 +22,7 @@ from pipeline.bulk import IndexWorker
 from pipeline.chunks import Chunk, Counts, Settlement, VideoState
 from pipeline.client import Client
 from pipeline.connection import Connection
-from pipeline.errors import Drained, Interrupted, QuotaReached, StopRun, StorageError, UsageError
+from pipeline.errors import Drained, Interrupted, PlatformDown, QuotaReached, StopRun, StorageError, UsageError
 from pipeline.failure_codes import MEANINGS
 from pipeline.intake import Input, packer_of, take_in
 from pipeline.ledger import (
@@ -39,10 +39,20 @@ from pipeline.listing import CHANGING
 from pipeline.log import Level, Log, utc
 from pipeline.manifest import Manifest, write_manifest
 from pipeline.news import News
-from pipeline.order import Order, Retry, account_of, agreed_manifest, connection_of, gate_of, question_of
+from pipeline.order import (
+    Order,
+    Retry,
+    account_of,
+    agreed_manifest,
+    connection_of,
+    gate_of,
+    question_of,
+    refuse_lost_ledger,
+)
 from pipeline.pacing import Gate
 from pipeline.plan import in_words, plan_of
 from pipeline.posting import Experience, Requests
+from pipeline.reaction import useless_answer
 from pipeline.rows import FAILURES, encode
 from pipeline.sink import Sink
 from pipeline.stopping import Stop, ended_by_signals, unmoved_by_signals
@@ -79,6 +89,7 @@ async def run(order: Order) -> Outcome:
         opened.enter_context(rundir.held(folder))
         if order.config.api.url != "embedded":
             opened.enter_context(rundir.account_held(order.cache / "accounts", account_of(order), folder))
+        refuse_lost_ledger(folder)
         ledger = opened.enter_context(Ledger(folder / rundir.LEDGER))
         manifest = agreed_manifest(order, ledger)
         write_manifest(folder, manifest)
@@ -228,6 +239,10 @@ class _Flow:
     def _settled(self, end: Settlement) -> None:
         """The end of a chunk is durable."""
         self._watch.count(len(end.scored), len(end.no_match), Counter(failure.code for failure in end.failures))
+        try:
+            self._gate.settled(useless_answer(end))
+        except PlatformDown as reason:
+            self._stop.because(reason)
         self._chunk_ended()
 
     def _chunk_ended(self) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import anyio
 import click
 import pytest
 
@@ -46,6 +47,21 @@ async def test_ids_come_from_standard_input_and_the_directory_from_the_command_l
         desk.check(server, videos)
     assert finished.exit_code == 0
     assert "3 videos have no known duration" in finished.stderr
+
+
+async def test_streams_that_are_closed_are_no_trouble(desk: Desk) -> None:
+    desk.write_ids(library(3))
+    async with ContractServer(library(3), key=KEY) as server:
+        desk.write_config(server.url)
+        line = f"exec {shlex.join([sys.executable, '-m', 'pipeline', 'run', str(desk.config)])} <&- >&- 2>&-"
+        environment = {
+            "HOME": str(desk.folder),
+            "PYTHONPATH": str(ROOT),
+            "PATH": "/usr/bin:/bin",
+            "TWELVELABS_API_KEY": KEY,
+        }
+        ended = await anyio.run_process(["sh", "-c", line], cwd=desk.folder, env=environment, check=False)
+        assert (ended.returncode, len(server.posts)) == (0, 1)
 
 
 async def test_failed_videos_are_code_3_and_every_command_tells_the_same(desk: Desk) -> None:

@@ -210,7 +210,7 @@ TABLE: tuple[Row, ...] = (
         "tokens die four times",
         every_post_of("video14", 'fault = "token_expired"'),
         (14, 19),  # seen two by two: 10 and 11, 12 and 13, 15 and 16, 17 and 18
-        "parameter_invalid",
+        "page_token_expired",
         {"first": 4, "expiry": 3},
         says="it expired",
         settings={"job__page_limit": 2},

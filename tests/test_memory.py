@@ -37,6 +37,8 @@ async def test_a_ledger_that_is_lost_does_not_cost_the_rows(desk: Desk) -> None:
             await desk.run()
         assert len(server.posts) == 1
     assert (desk.out / SCORES).read_bytes() == before
+    assert not list(desk.out.glob("ledger.sqlite*")), "an empty ledger would say that there are no rows"
+    assert (await desk.command("status", desk.out)).exit_code == 74
 
 
 async def test_what_one_group_refuses_is_no_failure_of_a_video_that_another_owes(desk: Desk) -> None:

@@ -214,6 +214,20 @@ async def test_videos_that_a_walk_owed_are_posted_again_alone(desk: Desk) -> Non
     assert desk.status().posts_by_reason == {"first": 3, "incomplete": 1}
 
 
+async def test_answers_that_tell_nothing_of_any_video_end_a_run_before_all_of_it_is_spent(desk: Desk) -> None:
+    """What was answered so is failed, and not paid for again; what was not asked stays open."""
+    videos = library(20)
+    empty = [("post", number, Status(200, b'{"data": []}')) for number in (1, 2, 4, 5, 6, 7)]
+    settings = {"limits__max_videos_per_post": 2, "limits__concurrency": 1}
+    async with platform(desk, videos, *empty, **settings) as server:
+        ended = await desk.run()
+        assert (ended.exit_code, len(server.posts)) == (69, 6)
+        await desk.run()
+        assert server.reposts == 0
+    assert "3 POSTs in a row were answered, and told nothing of any video" in str(ended.stopped)
+    assert set(desk.failures().values()) == {"unusable_answer"}
+
+
 async def test_videos_that_are_announced_and_never_shown_fail_after_three_more_posts(desk: Desk) -> None:
     videos = library(20)
 
