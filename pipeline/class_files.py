@@ -54,11 +54,15 @@ def _csv_classes(path: Path) -> list[Labelled]:
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, tuple[str, str] | str]]:
     """Each row's line with its name and prompt, or with what is wrong there."""
-    rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    text = read_text(path)
+    first_line = text.partition("\n")[0].strip()
+    delimiter = ";" if ";" in first_line and "," not in first_line else ","  # as spreadsheets of some countries write
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        header = [cell.strip() for cell in next(rows, [])]
+        header = [cell.strip().lower() for cell in next(rows, [])]
         if any(header.count(column) != 1 for column in _COLUMNS):
-            yield 1, f"expected a header with the columns {','.join(_COLUMNS)}"
+            seen = f"its first line is {shown(first_line)}" if first_line else "it is empty"
+            yield 1, f"expected a header with the columns {','.join(_COLUMNS)}, and {seen}"
             return
         at = [header.index(column) for column in _COLUMNS]
         for row in rows:
@@ -66,7 +70,11 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, tuple[str, str] | str]]:
             if not any(cells):
                 continue
             if len(cells) != len(header):
-                yield rows.line_num, f"{len(cells)} cells under {len(header)} columns; a comma in a prompt needs quotes"
+                needs_quotes = "a comma" if delimiter == "," else "a semicolon"
+                yield (
+                    rows.line_num,
+                    f"{len(cells)} cells under {len(header)} columns; {needs_quotes} in a prompt needs quotes",
+                )
             elif not (cells[at[0]] and cells[at[1]]):
                 yield rows.line_num, f"{' and '.join(_COLUMNS)} must not be empty"
             else:

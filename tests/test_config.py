@@ -635,6 +635,7 @@ def test_a_misspelled_embedded_is_recognised() -> None:
     [
         ("c.csv", "class_name,prompt\na,one\nb,three\n\na, two \n"),
         ("c.CSV", '\ufeffprompt,note,class_name\r\none,x,a\r\n"three",,b\r\ntwo,,a\r\n'),
+        ("c.csv", "Class_Name;Prompt\r\na;one\r\nb;three\r\na;two\r\n"),
         ("c.json", '{"a": ["one", "two"], "b": ["three"]}'),
         ("c.json", '\ufeff[{"name": "a", "prompts": ["one", "two"]}, {"name": "b", "prompts": ["three"]}]'),
         ("c.toml", '[[classes]]\nname="a"\nprompts=["one","two"]\n[[classes]]\nname="b"\nprompts=["three"]\n'),
@@ -659,9 +660,22 @@ def test_a_class_in_a_file_has_its_own_options() -> None:
     ("name", "content", "lines"),
     [
         ("c.txt", "", ["c.txt: a file of classes is named *.csv, *.json or *.toml"]),
-        ("c.csv", "", ["c.csv:1: expected a header with the columns class_name,prompt"]),
-        ("c.csv", "class_name;prompt\n", ["c.csv:1: expected a header with the columns class_name,prompt"]),
-        ("c.csv", "class_name,prompt,prompt\n", ["c.csv:1: expected a header with the columns class_name,prompt"]),
+        ("c.csv", "", ["c.csv:1: expected a header with the columns class_name,prompt, and it is empty"]),
+        (
+            "c.csv",
+            "class;prompt\n",
+            ['c.csv:1: expected a header with the columns class_name,prompt, and its first line is "class;prompt"'],
+        ),
+        (
+            "c.csv",
+            "prompt,prompt\n",
+            ['c.csv:1: expected a header with the columns class_name,prompt, and its first line is "prompt,prompt"'],
+        ),
+        (
+            "c.csv",
+            "class_name;prompt\nA;a;b\n",
+            ["c.csv:2: 3 cells under 2 columns; a semicolon in a prompt needs quotes"],
+        ),
         ("c.csv", "class_name,prompt\n", ["c.csv: 0 classes: expected 1 to 100000"]),
         (
             "c.csv",
